@@ -1,0 +1,89 @@
+"""Latents: what is optimised. Vectors behind the first tokens of the reasoning and of the picture.
+
+MILR (arXiv 2509.22761) optimises the last hidden states behind the first `text_ratio` of the reasoning tokens and the
+first `image_ratio` of the image tokens, those of a picture as a (conditional, unconditional) pair. They live in fp32
+whatever the model's dtype: at |z| >= 8 a bfloat16 coordinate cannot move by a learning rate of 0.03.
+
+A prefix acts on decoding in one of two ways:
+
+- `replace`: the vectors stand in for the model's own states, as published. Each position's token is then drawn
+  independently of what was drawn before it, and the vectors go stale when the reasoning changes under them.
+- `shift`: the vectors are added to the states that the model has right there. A zero shift is the model itself, and
+  the prefix stays fresh whatever was decoded before it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Mode = Literal["replace", "shift"]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Latents of the first positions of one stream (the reasoning or the picture).
+
+    Attributes:
+        values: fp32, [L, H] for text, [L, 2, H] (conditional, unconditional) for a picture.
+        mode: whether they replace the model's states or shift them.
+    """
+
+    values: Tensor
+    mode: Mode
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+
+def prefix_length(ratio: float, tokens: int) -> int:
+    """How many of `tokens` positions a ratio covers: at least one, at most all; none at ratio 0."""
+    if ratio <= 0 or tokens == 0:
+        return 0
+    return min(tokens, max(1, math.floor(ratio * tokens)))
+
+
+@dataclass(frozen=True)
+class PrefixBatch:
+    """The prefixes of N rows, padded to one length, ready for a decoding loop.
+
+    Attributes:
+        values: [N, L, ...] fp32, zero beyond a row's own length.
+        replace: [N, L] bool, where the value stands in for the model's state; elsewhere it is added to it.
+    """
+
+    values: Tensor
+    replace: Tensor
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+    def apply(self, states: Tensor, position: int) -> Tensor:
+        """The states [N, ...] that the head reads at this position, in fp32 where a prefix reaches it."""
+        if position >= len(self):
+            return states
+        values = self.values[:, position]
+        keep = ~self.replace[:, position].view(-1, *[1] * (states.dim() - 1))
+        return values + states * keep
+
+
+def stack_prefixes(prefixes: list[Prefix | None], width: tuple[int, ...], device: torch.device) -> PrefixBatch:
+    """One batch of N optional prefixes; a row without one gets a zero shift.
+
+    Args:
+        prefixes: of N rows.
+        width: trailing shape of the values, (H,) or (2, H).
+        device: where decoding runs.
+    """
+    length = max((len(prefix) for prefix in prefixes if prefix is not None), default=0)
+    values = torch.zeros(len(prefixes), length, *width, device=device)
+    replace = torch.zeros(len(prefixes), length, dtype=torch.bool, device=device)
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            values[row, : len(prefix)] = prefix.values
+            replace[row, : len(prefix)] = prefix.mode == "replace"
+    return PrefixBatch(values, replace)

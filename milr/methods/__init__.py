@@ -1,0 +1,1 @@
+"""Methods: ask/tell (`base`), MILR, best-of-n, and the controls."""

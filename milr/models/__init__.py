@@ -1,0 +1,37 @@
+"""Models: the contract (`base`), the named checkpoints, and one backend a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milr import plugins
+
+if TYPE_CHECKING:
+    from milr.models.base import UnifiedModel
+
+
+def load_model(
+    name_or_path: str = "mini", device: str = "auto", dtype: str = "auto", revision: str | None = None
+) -> UnifiedModel:
+    """A frozen model, ready to draw.
+
+    Args:
+        name_or_path: a name of `milr list models`, a local folder, or a hub id such as
+            "deepseek-community/Janus-Pro-7B".
+        device: "auto" (the first CUDA device, then MPS, then the CPU), or a torch device.
+        dtype: "auto" (float32 on the CPU, bfloat16 elsewhere), or a torch floating dtype.
+        revision: of a hub id.
+
+    Raises:
+        UnknownNameError: neither a name nor a path nor a hub id.
+        ModelError: weights that are missing, truncated or of another architecture.
+        UsageError: a device or dtype that is not there.
+    """
+    if name_or_path in plugins.plugins("models"):
+        return plugins.find("models", name_or_path).load().load(device, dtype, revision)
+    from milr.models.loading import load_from
+
+    if Path(name_or_path).expanduser().exists() or "/" in name_or_path:
+        return load_from(name_or_path, device, dtype, revision)
+    return plugins.find("models", name_or_path).load()  # raises: the name is not known

@@ -1,0 +1,213 @@
+"""Rewards: what scores a picture, how scores compose, and how a failing critic is kept from hurting the run.
+
+A reward is a plugin of group `milr.rewards`: a subclass of `Reward`. It sees pictures and prompts and nothing else of
+milr. Higher is better, in any range. A picture that could not be scored is a recorded failure, never a silent zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from milr import plugins
+from milr.errors import PromptError, UsageError
+from milr.models.base import ModelFacts
+from milr.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a critic says of one picture.
+
+    Attributes:
+        value: higher is better; None when the critic failed.
+        parts: named parts of the value, for explanation.
+        reason: one line for a person: "expected 2 cats, found 1".
+        error: why there is no value; None when there is one.
+    """
+
+    value: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    error: str | None = None
+
+
+class Reward(ABC):
+    """A critic. Subclasses take keyword-only options, `model` and `device` among them, and load weights lazily.
+
+    Attributes:
+        name: as registered.
+        version: changes whenever scores may change; enters the run's identity and the cache key.
+        range: least and greatest value; infinite where unbounded.
+        target: the value from which a picture counts as a success and the search may stop; None for none.
+        needs: metadata keys without which a prompt cannot be scored.
+        licence: of the weights.
+        size_mb: of the weights.
+    """
+
+    name: str
+    version: str
+    range: tuple[float, float] = (-math.inf, math.inf)
+    target: float | None = None
+    needs: frozenset[str] = frozenset()
+    licence: str = "unknown"
+    size_mb: float = 0.0
+
+    @abstractmethod
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        """One score for each (image, prompt) pair."""
+
+    def check(self, prompt: Prompt) -> None:
+        """Refuse, before anything starts, a prompt that can never be scored.
+
+        Raises:
+            PromptError: the prompt lacks metadata that the critic needs.
+        """
+        missing = sorted(self.needs - prompt.metadata.keys())
+        if missing:
+            raise PromptError(
+                f"reward {self.name!r} needs {', '.join(missing)} for each prompt, and {prompt.text!r} has none; "
+                'give the prompts as JSON lines, e.g. {"prompt": "...", "' + missing[0] + '": ...}.'
+            )
+
+
+class WeightedSum(Reward):
+    """A weighted sum of rewards; a picture that one of them cannot score has no score."""
+
+    def __init__(self, weighted: Sequence[tuple[Reward, float]]) -> None:
+        self.weighted = list(weighted)
+        self.name = "+".join(f"{weight:g}*{reward.name}" for reward, weight in weighted)
+        self.version = "+".join(f"{weight:g}*{reward.name}@{reward.version}" for reward, weight in weighted)
+        self.needs = frozenset[str]().union(*(reward.needs for reward, _ in weighted))
+        self.size_mb = sum(reward.size_mb for reward, _ in weighted)
+        bounds = [sorted((weight * reward.range[0], weight * reward.range[1])) for reward, weight in weighted]
+        self.range = (sum(low for low, _ in bounds), sum(high for _, high in bounds))
+
+    def check(self, prompt: Prompt) -> None:
+        for reward, _ in self.weighted:
+            reward.check(prompt)
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        columns = [score_safely(reward, images, prompts) for reward, _ in self.weighted]
+        return [self._combine(row) for row in zip(*columns, strict=True)]
+
+    def _combine(self, scores: Sequence[Score]) -> Score:
+        total, parts, reasons = 0.0, {}, []
+        for (reward, weight), score in zip(self.weighted, scores, strict=True):
+            if score.value is None:
+                return Score(None, error=f"{reward.name}: {score.error}")
+            total += weight * score.value
+            parts[reward.name] = score.value
+            if score.reason:
+                reasons.append(score.reason)
+        return Score(total, parts, "; ".join(reasons))
+
+
+class CachedReward(Reward):
+    """Scores each (prompt, picture) pair once; failures are not remembered."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.name, self.version, self.range = reward.name, reward.version, reward.range
+        self.target, self.needs, self.licence = reward.target, reward.needs, reward.licence
+        self.size_mb = reward.size_mb
+        self._known: dict[tuple[str, str, str], Score] = {}
+
+    def check(self, prompt: Prompt) -> None:
+        self.reward.check(prompt)
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        keys = [(self.version, prompt.id, image_hash(image)) for image, prompt in zip(images, prompts, strict=True)]
+        new = list({key: index for index, key in enumerate(keys) if key not in self._known}.values())
+        if new:
+            fresh = score_safely(self.reward, [images[i] for i in new], [prompts[i] for i in new])
+            scores = {keys[i]: score for i, score in zip(new, fresh, strict=True)}
+        else:
+            scores = {}
+        self._known.update({key: score for key, score in scores.items() if score.value is not None})
+        return [scores.get(key) or self._known[key] for key in keys]
+
+
+def image_hash(image: Image.Image) -> str:
+    """SHA-256 of a picture's size, mode and pixels."""
+    return hashlib.sha256(f"{image.size}{image.mode}".encode() + image.tobytes()).hexdigest()
+
+
+def score_safely(reward: Reward, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+    """Scores in which a picture that makes the critic raise, or return NaN, is a recorded failure.
+
+    A batch that raises is scored again one by one, so that one bad picture costs only itself.
+    """
+    if not images:
+        return []
+    try:
+        scores = reward.score(images, prompts)
+        if len(scores) != len(images):
+            raise ValueError(f"{len(scores)} scores for {len(images)} images")
+    except Exception as error:  # a critic is somebody else's code: whatever it raises is its failure, not ours
+        if len(images) > 1:
+            pairs = zip(images, prompts, strict=True)
+            return [score_safely(reward, [image], [prompt])[0] for image, prompt in pairs]
+        return [Score(None, error=f"{type(error).__name__}: {error}")]
+    return [_finite(score) for score in scores]
+
+
+def _finite(score: Score) -> Score:
+    if score.value is None or math.isfinite(score.value):
+        return score
+    return Score(None, score.parts, score.reason, error=f"the critic returned {score.value}")
+
+
+def parse_weight(text: str) -> tuple[str, float]:
+    """("clip", 0.5) of "clip=0.5"; the weight of a bare name is 1.
+
+    Raises:
+        UsageError: the weight is not a finite number.
+    """
+    name, equals, weight = text.partition("=")
+    try:
+        value = float(weight) if equals else 1.0
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"the weight of reward {text!r} is not a number; write NAME or NAME=0.5.")
+    return name, value
+
+
+def load_reward(
+    name: str | Sequence[str],
+    model: Any = None,
+    device: str = "cpu",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Reward:
+    """A critic by name, or the weighted sum of several.
+
+    Args:
+        name: "geneval", "clip=0.4", or a list of such.
+        model: the loaded model (or its `ModelFacts`) that will be scored; some critics fit themselves to it.
+        device: where the critic runs.
+        options: plugin options by reward name, e.g. {"geneval": {"mode": "binary"}}.
+
+    Raises:
+        UnknownNameError: no such reward, or no such option.
+        UsageError: the reward cannot be loaded here; the message says what to install.
+    """
+    facts: ModelFacts | None = getattr(model, "facts", model)
+    names = [name] if isinstance(name, str) else list(name)
+    weighted = []
+    for text in names:
+        plugin_name, weight = parse_weight(text)
+        plugin = plugins.find("rewards", plugin_name)
+        factory = plugin.load()
+        chosen = dict((options or {}).get(plugin_name, {}))
+        plugins.check_options(plugin, factory, chosen)
+        weighted.append((factory(model=facts, device=device, **chosen), weight))
+    if len(weighted) == 1 and weighted[0][1] == 1.0:
+        return weighted[0][0]
+    return WeightedSum(weighted)

@@ -1,0 +1,119 @@
+"""Rewards compose, remember, and fail sample by sample; names and weights are checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from milr.errors import PromptError, UnknownNameError, UsageError
+from milr.prompts import Prompt
+from milr.rewards import CachedReward, Reward, Score, WeightedSum, load_reward, parse_weight, score_safely
+
+RED, BLUE = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+PROMPT = Prompt("a red apple")
+
+
+class Channel(Reward):
+    """Mean of one colour channel, 0 to 1; raises or answers NaN on blue when told to."""
+
+    version, range = "1", (0.0, 1.0)
+
+    def __init__(self, channel: int, on_blue: str = "") -> None:
+        self.name, self.channel, self.on_blue, self.calls = f"channel-{channel}", channel, on_blue, 0
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        self.calls += 1
+        if self.on_blue == "raise" and any(image.getpixel((0, 0)) == (0, 0, 255) for image in images):
+            raise RuntimeError("cannot bear blue")
+        nan = self.on_blue == "nan"
+        values = [image.getpixel((0, 0)) for image in images]
+        return [
+            Score(math.nan if nan and value[2] else value[self.channel] / 255, reason=self.name)  # type: ignore[index]
+            for value in values
+        ]
+
+
+def test_a_weighted_sum_adds_values_and_keeps_the_parts() -> None:
+    reward = WeightedSum([(Channel(0), 0.75), (Channel(2), -0.5)])
+    red, blue = reward.score([RED, BLUE], [PROMPT, PROMPT])
+    assert (red.value, blue.value) == (0.75, -0.5)
+    assert red.parts == {"channel-0": 1.0, "channel-2": 0.0}
+    assert reward.range == (-0.5, 0.75)
+    assert reward.version == "0.75*channel-0@1+-0.5*channel-2@1"
+
+
+def test_a_part_that_fails_fails_the_sum_with_its_reason() -> None:
+    reward = WeightedSum([(Channel(0), 1.0), (Channel(2, "raise"), 1.0)])
+    red, blue = reward.score([RED, BLUE], [PROMPT, PROMPT])
+    assert red.value == 1.0
+    assert blue.value is None
+    assert blue.error == "channel-2: RuntimeError: cannot bear blue"
+
+
+@pytest.mark.parametrize("fault", ["raise", "nan"])
+def test_one_bad_picture_costs_only_itself(fault: str) -> None:
+    red, blue = score_safely(Channel(0, fault), [RED, BLUE], [PROMPT, PROMPT])
+    assert red.value == 1.0
+    assert blue.value is None
+    assert blue.error
+
+
+def test_a_critic_that_returns_too_few_scores_is_a_failure() -> None:
+    class Short(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return []
+
+    (score,) = score_safely(Short(0), [RED], [PROMPT])
+    assert score.value is None
+    assert "0 scores for 1 images" in str(score.error)
+
+
+def test_the_cache_scores_each_picture_of_a_prompt_once() -> None:
+    critic = Channel(0)
+    cached = CachedReward(critic)
+    assert [s.value for s in cached.score([RED, BLUE, RED], [PROMPT] * 3)] == [1.0, 0.0, 1.0]
+    assert [s.value for s in cached.score([BLUE, RED], [PROMPT] * 2)] == [0.0, 1.0]
+    assert critic.calls == 1
+    cached.score([RED], [Prompt("another")])
+    assert critic.calls == 2
+
+
+def test_the_cache_does_not_remember_failures() -> None:
+    cached = CachedReward(Channel(0, "raise"))
+    assert cached.score([BLUE], [PROMPT])[0].value is None
+    cached.reward.on_blue = ""  # type: ignore[attr-defined]
+    assert cached.score([BLUE], [PROMPT])[0].value == 0.0
+
+
+def test_missing_metadata_is_named() -> None:
+    critic = Channel(0)
+    critic.needs = frozenset({"include"})
+    with pytest.raises(PromptError, match="needs include"):
+        critic.check(PROMPT)
+    with pytest.raises(PromptError, match="needs include"):
+        WeightedSum([(critic, 1.0)]).check(PROMPT)
+    critic.check(Prompt("a", metadata={"include": []}))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("clip", ("clip", 1.0)), ("clip=0.4", ("clip", 0.4))])
+def test_weights_are_parsed(text: str, expected: tuple[str, float]) -> None:
+    assert parse_weight(text) == expected
+
+
+@pytest.mark.parametrize("text", ["clip=", "clip=much", "clip=nan", "clip=inf"])
+def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a number"):
+        parse_weight(text)
+
+
+def test_an_unknown_reward_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'clip'"):
+        load_reward("clpi")
+
+
+def test_an_unknown_option_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'mode'"):
+        load_reward("geneval", options={"geneval": {"mod": "binary"}})
