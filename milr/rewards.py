@@ -11,14 +11,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from milr import plugins
 from milr.errors import PromptError, UsageError
-from milr.models.base import ModelFacts
 from milr.prompts import Prompt
+
+if TYPE_CHECKING:
+    from milr.models.base import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Score:
 
 
 class Reward(ABC):
-    """A critic. Subclasses take keyword-only options, `model` and `device` among them, and load weights lazily.
+    """A critic. Subclasses take keyword-only options and load weights lazily.
+
+    milr passes two of them: `facts` (of the model whose pictures are scored, or None) and `device`.
 
     Attributes:
         name: as registered.
@@ -123,7 +127,8 @@ class CachedReward(Reward):
         self.reward.check(prompt)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
-        keys = [(self.version, prompt.id, image_hash(image)) for image, prompt in zip(images, prompts, strict=True)]
+        pairs = zip(images, prompts, strict=True)
+        keys = [(self.version, f"{prompt.id} {prompt.text}", image_hash(image)) for image, prompt in pairs]
         new = list({key: index for index, key in enumerate(keys) if key not in self._known}.values())
         if new:
             fresh = score_safely(self.reward, [images[i] for i in new], [prompts[i] for i in new])
@@ -207,7 +212,7 @@ def load_reward(
         factory = plugin.load()
         chosen = dict((options or {}).get(plugin_name, {}))
         plugins.check_options(plugin, factory, chosen)
-        weighted.append((factory(model=facts, device=device, **chosen), weight))
+        weighted.append((factory(facts=facts, device=device, **chosen), weight))
     if len(weighted) == 1 and weighted[0][1] == 1.0:
         return weighted[0][0]
     return WeightedSum(weighted)
