@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from PIL import Image
 
 from milr import plugins
@@ -185,12 +186,13 @@ def refine(
     def advance(running: Sequence[_Search]) -> Iterator[Event]:
         return _advance(model, running, reward, sampling, keep)
 
-    return _run(searches, batch, reason_to_stop, advance)
+    return _run(searches, batch, model.device, reason_to_stop, advance)
 
 
 def _run(
     searches: Iterator[_Search],
     batch: int,
+    device: torch.device,
     reason_to_stop: Callable[[_Search], str | None],
     advance: Callable[[Sequence[_Search]], Iterator[Event]],
 ) -> Iterator[Event]:
@@ -198,7 +200,8 @@ def _run(
     running: list[_Search] = []
     while True:
         for search in itertools.islice(searches, batch - len(running)):
-            _continue_from_progress(search)
+            if search.progress is not None:
+                _continue(search, search.progress, device)
             running.append(search)
             yield Started(search.prompt, search.image_index, search.steps_done)
         if not running:
@@ -238,11 +241,12 @@ def method_factory(
     return make
 
 
-def _continue_from_progress(search: _Search) -> None:
-    if search.progress is not None:
-        search.steps_done = search.progress.steps_done
-        search.seconds = search.progress.seconds
-        search.method.restore(search.progress.method_state, search.steps_done)
+def _continue(search: _Search, progress: Progress, device: torch.device) -> None:
+    """Puts a search where it stood when it was interrupted."""
+    search.steps_done = progress.steps_done
+    search.seconds = progress.seconds
+    state = {name: tensor.to(device) for name, tensor in progress.method_state.items()}
+    search.method.restore(state, progress.steps_done)
 
 
 def _reason_to_stop(

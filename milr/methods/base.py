@@ -52,9 +52,9 @@ class Method(ABC):
         return {}
 
     def state(self) -> State:
-        """All that `ask` and `tell` depend on beyond the constructor, so that a search can go on after a kill."""
+        """A snapshot of all that `ask` and `tell` depend on beyond the constructor, for going on after a kill."""
         return {}
 
     def restore(self, state: State, step: int) -> None:
-        """Continue from a `state` that was taken before `step`."""
+        """Continue at `step` from a `state` taken before it, whose tensors now belong to the method."""
         self.step = step

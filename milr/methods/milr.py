@@ -248,7 +248,7 @@ class Milr(Method):
             saved[f"start.{name}"] = self.start[name]
             for key, value in self._adam.state.get(self.latents[name], {}).items():
                 saved[f"adam.{name}.{key}"] = value
-        return saved
+        return {key: value.clone() for key, value in saved.items()}  # a snapshot: Adam moves its tensors in place
 
     def restore(self, state: State, step: int) -> None:
         self.step = step
@@ -257,13 +257,14 @@ class Milr(Method):
         self.rewards = state["rewards"].tolist()
         self.reasoning_ids = state["reasoning_ids"]
         for name in STREAMS:
-            self.latents[name] = state[f"latents.{name}"].clone().requires_grad_()
+            self.latents[name] = state[f"latents.{name}"].requires_grad_()
             self.start[name] = state[f"start.{name}"]
         self._adam = torch.optim.Adam([self.latents["text"], self.latents["image"]], lr=self.lr)
         for name in STREAMS:
             keys = [key for key in state if key.startswith(f"adam.{name}.")]
             if keys:
-                self._adam.state[self.latents[name]] = {key.rpartition(".")[2]: state[key].clone() for key in keys}
+                self._adam.state[self.latents[name]] = {key.rpartition(".")[2]: state[key] for key in keys}
+                self._adam.state[self.latents[name]]["step"] = state[f"adam.{name}.step"].cpu()  # where Adam keeps it
 
 
 def _stream(rollout: Rollout, stream: StreamName, length: int) -> tuple[Tensor, Tensor]:
