@@ -8,11 +8,13 @@ costs one warning when the plugins are listed, and an error only when it is aske
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import math
+import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from milr.errors import UnknownNameError, UsageError
 
@@ -93,16 +95,58 @@ def find(kind: str, name: str) -> Plugin:
     return known[name]
 
 
-def check_options(plugin: Plugin, factory: Any, options: Mapping[str, Any]) -> None:
-    """Refuse options that a plugin's constructor does not take.
+def check_options(plugin: Plugin, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that a plugin's constructor does not take, and values of another type than it says.
 
     Raises:
-        UnknownNameError: an option is unknown; the message suggests the nearest one.
+        UnknownNameError: an option, or a value among named choices, is unknown; the message suggests the nearest one.
+        UsageError: a value has the wrong type.
     """
-    parameters = inspect.signature(factory).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in GIVEN_BY_MILR]
-    for name in options:
+    parameters = inspect.signature(factory).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN_BY_MILR]
+    for name, value in options.items():
         if name not in known:
+            if takes_any:
+                continue
             raise UnknownNameError(f"option of {plugin.kind[:-1]} {plugin.name!r}:", name, known)
+        expected = _type_of(factory, name)
+        key = f"{plugin.kind[:-1]}.{plugin.name}.{name}"
+        if isinstance(value, str) and get_origin(expected) is Literal and value not in get_args(expected):
+            raise UnknownNameError(f"value of {key}:", value, get_args(expected))
+        if not _fits(value, expected):
+            default = parameters[name].default
+            raise UsageError(f"{key} takes {_described(expected)}, not {value!r}; the default is {default!r}.")
+
+
+def _type_of(factory: Callable[..., Any], parameter: str) -> Any:
+    """The annotated type of one parameter; Any where it cannot be known: names that only type checkers import."""
+    function: Any = factory.__init__ if inspect.isclass(factory) else factory
+    alone = type("Alone", (), {"__annotations__": {parameter: function.__annotations__.get(parameter, Any)}})
+    try:
+        return get_type_hints(alone, globalns=function.__globals__)[parameter]
+    except NameError:
+        return Any
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if get_origin(expected) in (Union, types.UnionType):
+        return any(_fits(value, part) for part in get_args(expected))
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if expected is type(None):
+        return value is None
+    return not isinstance(expected, type) or isinstance(value, expected)
+
+
+def _described(expected: Any) -> str:
+    if get_origin(expected) in (Union, types.UnionType):
+        return " or ".join(_described(part) for part in get_args(expected))
+    if get_origin(expected) is Literal:
+        return ", ".join(str(choice) for choice in get_args(expected))
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
+    return names.get(expected, getattr(expected, "__name__", str(expected)))

@@ -31,8 +31,7 @@ class Channel(Reward):
         nan = self.on_blue == "nan"
         values = [image.getpixel((0, 0)) for image in images]
         return [
-            Score(math.nan if nan and value[2] else value[self.channel] / 255, reason=self.name)  # type: ignore[index]
-            for value in values
+            Score(math.nan if nan and value[2] else value[self.channel] / 255, reason=self.name) for value in values
         ]
 
 

@@ -73,6 +73,8 @@ def load_from(source: str, device: str, dtype: str, revision: str | None, name: 
     path = Path(source).expanduser()
     if path.exists() and not path.is_dir():
         raise ModelError(f"{source!r} is a file; give the folder that holds config.json and the weights.")
+    if not path.exists() and (path.is_absolute() or source.startswith(".")):
+        raise ModelError(f"there is no folder {source!r}.")
     if path.is_dir() and not (path / "config.json").exists():
         raise ModelError(f"the folder {source!r} has no config.json; it does not hold a checkpoint.")
     where = str(path) if path.is_dir() else source

@@ -1,0 +1,77 @@
+"""Values that users type: numbers and `--set KEY=VALUE`."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import click
+
+from milr.errors import UnknownNameError, UsageError
+
+SET_KINDS = {"method": "methods", "reward": "rewards"}
+
+
+class Whole(click.IntRange):
+    """A whole number; its message says so."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A finite number."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+class Target(Number):
+    """A number, or none: no reward is enough to stop."""
+
+    name = "number or none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "none" else super().convert(value, param, ctx)
+
+
+def parse_set(text: str) -> tuple[str, Any]:
+    """("method.milr.lr", 0.01) of "method.milr.lr=0.01".
+
+    Raises:
+        UsageError: no "=", or a key that is not KIND.PLUGIN.OPTION.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text!r} has no value; write e.g. --set method.milr.lr=0.01.")
+    split_key(key)
+    return key, parse_value(value)
+
+
+def parse_value(text: Any) -> Any:
+    """Numbers, true, false and null as such; anything else is a text."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def split_key(key: str) -> tuple[str, str, str]:
+    """("method", "milr", "lr") of "method.milr.lr".
+
+    Raises:
+        UsageError: it has another form.
+    """
+    kind, plugin, option = [*key.split("."), "", ""][:3]
+    if kind not in SET_KINDS:
+        raise UnknownNameError("kind of --set key", kind, SET_KINDS)
+    if key.count(".") != 2 or not plugin or not option:
+        raise UsageError(f"--set key {key!r} is not KIND.PLUGIN.OPTION; write e.g. method.milr.lr=0.01.")
+    return kind, plugin, option

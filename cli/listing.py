@@ -1,0 +1,54 @@
+"""`milr list`: the plugins of a kind, where they come from, their licence, and what they still need."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from milr.errors import UsageError
+from milr.plugins import KINDS, Plugin, plugins
+
+from .extras import missing_packages
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(KINDS))
+def list_plugins(kind: str) -> None:
+    """List plugins: models, rewards, methods or benchmarks."""
+    rows = [_row(plugin) for plugin in plugins(kind).values()]
+    if not rows:
+        click.echo(f"no {kind} are installed.", err=True)
+        return
+    for line in _table(["name", "origin", "licence", "size", "what it is"], rows):
+        click.echo(line)
+
+
+def _row(plugin: Plugin) -> list[str]:
+    try:
+        target = plugin.load()
+    except UsageError as error:  # one broken plugin must not hide the others
+        return [plugin.name, plugin.origin, "", "", str(error)]
+    return [plugin.name, plugin.origin, getattr(target, "licence", ""), _size(target), _description(plugin, target)]
+
+
+def _size(target: Any) -> str:
+    size = getattr(target, "size_mb", 0)
+    return f"{size:,.0f} MB" if isinstance(size, int | float) and size >= 1 else ""
+
+
+def _description(plugin: Plugin, target: Any) -> str:
+    text = getattr(target, "description", "") or (inspect.getdoc(target) or "").partition("\n")[0]
+    if any(missing_packages(extra) for extra in plugin.entry_point.extras):
+        text += f" (needs: pip install 'milr[{','.join(plugin.entry_point.extras)}]')"
+    return text
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns; those that are empty throughout are left out."""
+    kept = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    lines = [[header[column] for column in kept], *([row[column] for column in kept] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(kept))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

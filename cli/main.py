@@ -1,0 +1,62 @@
+"""The entry point: the group of commands, and the one place where an error becomes a line and an exit code.
+
+Exit codes: 0 done; 1 a failure during the run, what was done is kept; 2 wrong use, nothing written; 130 interrupted.
+Nothing heavy is imported here, so that `milr --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from milr import __version__
+from milr.errors import MilrError
+
+from .doctor import doctor
+from .generate import generate
+from .listing import list_plugins
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="milr")
+def milr() -> None:
+    """Improve the images of a frozen unified model by searching its latents."""
+
+
+milr.add_command(generate)
+milr.add_command(list_plugins)
+milr.add_command(doctor)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    try:
+        return milr.main(arguments, prog_name="milr", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except MilrError as error:
+        return _say(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted.", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output is gone; leave nothing for the interpreter to flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def main() -> None:
+    """Entry point of the `milr` script."""
+    sys.exit(run())
+
+
+def _say(message: str, exit_code: int) -> int:
+    click.echo(f"milr: {' '.join(message.split())}", err=True)
+    return exit_code

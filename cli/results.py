@@ -1,0 +1,43 @@
+"""What a run says on stdout: for a person a few lines a picture, with --json one object a line."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import click
+
+from milr.run_files import to_json
+
+JSON_KEYS = ("prompt", "image", "reasoning", "initial_reward", "reward", "step", "images_decoded", "seconds")
+
+
+def show_result(line: dict[str, Any], run: Path, strip: Path | None, seed: int, as_json: bool) -> None:
+    """Print one line of `samples.jsonl`, its paths made to start where the run folder's path does."""
+    image = str(run / line["image"]) if line["image"] else None
+    if as_json:
+        record = {key: line.get(key) for key in JSON_KEYS} | {"image": image, "seed": seed, "run": str(run)}
+        if "error" in line:
+            record["error"] = line["error"]
+        click.echo(to_json(record))
+        return
+    click.echo(f"\n{line['prompt']}")
+    for name, value in _facts(line, image, strip):
+        click.echo(textwrap.fill(value, 100, initial_indent=f"  {name:10}", subsequent_indent=" " * 12))
+
+
+def _facts(line: dict[str, Any], image: str | None, strip: Path | None) -> list[tuple[str, str]]:
+    if "error" in line:
+        return [("failed", line["error"])] + ([("image", image)] if image else [])
+    facts = [("reward", f"{_number(line['initial_reward'])} -> {_number(line['reward'])} (step {line['step']})")]
+    if line["reason"]:
+        facts.append(("critic", line["reason"]))
+    facts.append(("reasoning", line["reasoning"] or "none"))
+    facts.append(("cost", f"{line['images_decoded']:g} pictures decoded in {line['seconds']:.1f} s"))
+    facts.append(("image", str(image)))
+    return facts + ([("strip", str(strip))] if strip else [])
+
+
+def _number(value: float | None) -> str:
+    return "no score" if value is None else f"{value:.3f}"

@@ -1,0 +1,155 @@
+"""Which value holds: that of the command line, else of --config, of --preset, of the run that is resumed, the default.
+
+All layers are flat mappings from option names ("steps", "keep_steps") and plugin options ("method.milr.lr") to values.
+A resumed run lends its values only where nothing else was said; `run_identity` refuses those that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from click.core import ParameterSource
+
+from milr.errors import UnknownNameError, UsageError
+
+from .arguments import parse_set, parse_value, split_key
+
+Layer = dict[str, Any]
+
+# Options of `milr generate` that say how pictures are made; with plugin options, they are a run's configuration.
+CONFIGURING = frozenset(
+    {"model", "dtype", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
+    | {"guidance", "temperature", "reasoning_temperature"}
+)
+# Options that stand for an option of the chosen method.
+METHOD_SHORTHANDS = frozenset({"order", "perturb"})
+NOT_IN_A_FILE = frozenset({"config", "set", "help", "resume"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values that hold.
+
+    Attributes:
+        values: by option name, plugin options among them.
+        said: the names of those that the user gave, by whatever means, rather than a resumed run or the defaults.
+    """
+
+    values: Mapping[str, Any]
+    said: frozenset[str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def configuration(self) -> Layer:
+        """All that decides the pictures, by name."""
+        return {name: value for name, value in self.values.items() if name in CONFIGURING or "." in name}
+
+    def said_configuration(self) -> Layer:
+        """The part of `configuration` that the user gave."""
+        return {name: value for name, value in self.configuration().items() if name in self.said}
+
+    def plugin_options(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Options of the plugins of a kind ("method", "reward"), by plugin name."""
+        options: dict[str, dict[str, Any]] = {}
+        for key, value in self.values.items():
+            if "." in key and split_key(key)[0] == kind:
+                _, plugin, option = split_key(key)
+                options.setdefault(plugin, {})[option] = value
+        return options
+
+
+def command_line_layer(context: click.Context) -> Layer:
+    """What was typed."""
+    typed = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    return typed | dict(parse_set(text) for text in typed.pop("set", []))
+
+
+def default_layer(context: click.Context) -> Layer:
+    """What holds when nobody says anything."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE
+    }
+
+
+def file_layer(context: click.Context, path: Path) -> Layer:
+    """The values of a YAML file, checked as if they had been typed.
+
+    Raises:
+        UsageError: the file is missing or not a mapping of options, or a value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read --config {path}: {error.strerror or error}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UsageError(f"--config {path} is not YAML; write lines such as 'steps: 10'.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} holds no options; write lines such as 'steps: 10'.")
+    named = {str(name): value for name, value in content.items()}
+    return checked_layer(context, named, f"--config {path}")
+
+
+def checked_layer(context: click.Context, values: Mapping[str, Any], source: str) -> Layer:
+    """Values from elsewhere, converted and checked by the options of the command.
+
+    Raises:
+        UnknownNameError: there is no such option.
+        UsageError: a value that the option refuses; `source` names where it stands.
+    """
+    options = {option.name: option for option in context.command.params if option.name not in NOT_IN_A_FILE}
+    layer: Layer = {}
+    for given, value in values.items():
+        name = given.replace("-", "_")
+        if "." in given:
+            split_key(given)
+            layer[given] = parse_value(value)
+        elif name not in options:
+            known = [option.replace("_", "-") for option in options if option]
+            raise UnknownNameError("option", given, known, f"It stands in {source}.")
+        elif value is not None:
+            layer[name] = _converted(context, options[name], value, source)
+    return layer
+
+
+def _converted(context: click.Context, option: click.Parameter, value: Any, source: str) -> Any:
+    texts = [str(item) for item in (value if isinstance(value, list) else [value])]
+    if not option.multiple and len(texts) != 1:
+        raise UsageError(f"{source}: {option.name} takes one value, not {value!r}.")
+    try:
+        if option.multiple:
+            return [option.type.convert(text, option, context) for text in texts]
+        return option.type.convert(texts[0], option, context)
+    except click.BadParameter as error:
+        raise UsageError(f"{source}: {option.name}: {error.message}") from None
+
+
+def settle(typed: Layer, file: Layer, preset: Layer, resumed: Layer, defaults: Layer) -> Settings:
+    """The values that hold; a preset's options for a method that was not chosen are left out."""
+    method = next(layer["method"] for layer in (typed, file, preset, resumed, defaults) if layer.get("method"))
+    preset = {key: value for key, value in preset.items() if not _is_for_another_method(key, method)}
+    said: Layer = {}
+    for layer in (preset, file, typed):
+        for name, value in layer.items():
+            said[f"method.{method}.{name}" if name in METHOD_SHORTHANDS else name] = value
+    base = {name: value for name, value in defaults.items() if name not in METHOD_SHORTHANDS} | resumed
+    settings = Settings(base | said, frozenset(said))
+    for plugin in settings.plugin_options("method"):
+        if plugin != method:
+            raise UsageError(f"--set method.{plugin}: the method of this run is {method!r}; add --method {plugin}.")
+    return settings
+
+
+def _is_for_another_method(key: str, method: str) -> bool:
+    return key.startswith("method.") and split_key(key)[1] != method
