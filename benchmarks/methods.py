@@ -11,6 +11,7 @@ difference from best-of-n paired by prompt. Every row starts from the same first
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +28,7 @@ from milr.models.base import UnifiedModel
 from milr.presets import PAPER
 from milr.prompts import Prompt, read_prompts
 from milr.rewards import Reward, load_reward
-from milr.run_files import write_file
+from milr.run_files import to_json, write_file
 from milr.search import Failed, Finished, Stepped, default_sampling, refine
 
 BUDGETS = (1, 8, 16)
@@ -41,29 +42,31 @@ class Row:
 
     Attributes:
         critic: mode of the `geneval` critic; "binary" stops a search at its first success.
+        target: reward at which a search stops; the critic's own when not given, NaN for none.
         sampling: fields of `Sampling` that differ from the model's own.
     """
 
     method: str
     samples: int = 4
     critic: str = "dense"
+    target: float | None = None
     keep: str = "best"
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _PAPER_SAMPLING = {key: PAPER[key] for key in ("guidance", "temperature", "reasoning_temperature")}
 _PAPER_OPTIONS = {key.removeprefix("method.milr."): value for key, value in PAPER.items() if key.startswith("method.")}
-_PAPER = Row("milr", 1, "binary", "last", _PAPER_SAMPLING, _PAPER_OPTIONS)
+_PAPER = Row("milr", 1, "binary", keep="last", sampling=_PAPER_SAMPLING, options=_PAPER_OPTIONS)
 
 ROWS: dict[str, Row] = {
-    "best-of-n": Row("best-of-n"),
-    "best-of-n, early stop": Row("best-of-n", 1, "binary"),
-    "resample": Row("resample"),
-    "random-direction": Row("random-direction"),
-    "milr": Row("milr"),
+    "best-of-n": Row("best-of-n", target=math.nan),
+    "best-of-n-early-stop": Row("best-of-n", 1, "binary"),
+    "resample": Row("resample", target=math.nan),
+    "random-direction": Row("random-direction", target=math.nan),
+    "milr": Row("milr", target=math.nan),
     "paper": _PAPER,
-    "paper, lr 0": replace(_PAPER, options={**_PAPER_OPTIONS, "lr": 0.0}),
+    "paper-lr-0": replace(_PAPER, options={**_PAPER_OPTIONS, "lr": 0.0}),
 }
 
 
@@ -87,6 +90,7 @@ def run_row(
         seed=seed,
         sampling=replace(default_sampling(model), **row.sampling),
         batch=batch,
+        target=row.target,
         keep=row.keep,
         method_options=row.options,
     ):
@@ -149,6 +153,7 @@ class Cell:
     row: str
     budget: int
     images: float
+    seeds: tuple[int, ...]
     critic: Correct  # [seeds, prompts]
     judge: Correct
     tags: NDArray[np.str_]
@@ -169,6 +174,7 @@ def read_cells(folder: Path) -> list[Cell]:
                     name,
                     int(budget),
                     float(np.mean([run["images"][budget] for run in runs])),
+                    tuple(run["seed"] for run in runs),
                     np.array([run["critic"][budget] for run in runs], dtype=bool),
                     np.array([run["judge"][budget] for run in runs], dtype=bool),
                     np.array(runs[0]["tags"]),
@@ -181,8 +187,8 @@ def format_table(cells: Sequence[Cell]) -> str:
     """A Markdown table; the base is the first picture of best-of-n."""
     reference = {cell.budget: cell for cell in cells if cell.row == "best-of-n"}
     lines = [
-        "| method | images | decoded | critic | judge | judge minus best-of-n |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| method | images | decoded | seeds | critic | judge | judge minus best-of-n |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for cell in cells:
         if cell.budget == 1 and cell.row not in ("best-of-n", "paper"):
@@ -192,16 +198,24 @@ def format_table(cells: Sequence[Cell]) -> str:
             name,
             str(cell.budget),
             f"{cell.images:.1f}",
+            str(len(cell.seeds)),
             _interval(cell.critic, cell),
             _interval(cell.judge, cell),
         ]
         control = reference.get(cell.budget)
-        if control is not None and cell.row != "best-of-n" and cell.judge.shape == control.judge.shape:
-            columns.append(_interval(cell.judge.astype(float) - control.judge, cell, signed=True))
-        else:
-            columns.append("")
+        columns.append(_difference(cell, control) if control is not None and control is not cell else "")
         lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines)
+
+
+def _difference(cell: Cell, control: Cell) -> str:
+    """Judge minus the control's judge, over the seeds that both have; nothing where they have none or other prompts."""
+    seeds = [seed for seed in cell.seeds if seed in control.seeds]
+    if not seeds or not np.array_equal(cell.tags, control.tags):
+        return ""
+    ours = cell.judge[[cell.seeds.index(seed) for seed in seeds]].astype(float)
+    theirs = control.judge[[control.seeds.index(seed) for seed in seeds]]
+    return _interval(ours - theirs, cell, signed=True)
 
 
 def _interval(values: NDArray[Any], cell: Cell, signed: bool = False) -> str:
@@ -240,6 +254,10 @@ def main() -> None:
 @click.option("--model", default="mini", show_default=True)
 @click.option("--row", "rows", multiple=True, help="A row of the table; all of them when not given.")
 @click.option("--set", "settings", multiple=True, help="Method option KEY=VALUE for the rows given, e.g. lr=0.01.")
+@click.option("--guidance", type=float, help="Of rows that do not set it themselves; the model's own when not given.")
+@click.option("--temperature", type=float, help="Likewise.")
+@click.option("--reasoning-temperature", type=float, help="Likewise.")
+@click.option("--target", type=float, help="Reward at which a search stops.")
 @click.option("--name", default="", help="Name of the results; the row's own when not given.")
 @click.option("--seeds", default="1,2,3", show_default=True)
 @click.option("--limit", default=0, help="Only every n-th prompt, so that at most this many are left.")
@@ -251,6 +269,10 @@ def run(
     model: str,
     rows: tuple[str, ...],
     settings: tuple[str, ...],
+    target: float | None,
+    guidance: float | None,
+    temperature: float | None,
+    reasoning_temperature: float | None,
     name: str,
     seeds: str,
     limit: int,
@@ -259,18 +281,25 @@ def run(
 ) -> None:
     """Run rows of the table, one JSON file per row and seed."""
     prompts = read_prompts(data)
+    given = {"guidance": guidance, "temperature": temperature, "reasoning_temperature": reasoning_temperature}
+    common = {key: value for key, value in given.items() if value is not None}
     if limit:
         prompts = prompts[:: -(-len(prompts) // limit)]
     network = milr.load_model(model, device=device)
     out.mkdir(parents=True, exist_ok=True)
     for label in rows or ROWS:
         row = ROWS[label]
-        row = replace(row, options={**row.options, **dict(_parse_options(settings))})
+        row = replace(
+            row,
+            options={**row.options, **dict(_parse_options(settings))},
+            sampling=common | row.sampling,
+            target=row.target if target is None else target,
+        )
         for seed in map(int, seeds.split(",")):
             path = out / f"{name or label}-seed{seed}.json"
             if not path.exists():
                 result = run_row(row, network, prompts, seed, batch, str(network.device))
-                write_file(path, json.dumps(result).encode())
+                write_file(path, to_json(result).encode())
                 click.echo(f" {path.name}: {result['seconds']} s", err=True)
 
 

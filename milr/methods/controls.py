@@ -37,7 +37,7 @@ def random_direction(
     noise: NoiseSource,
     order: Order = "joint",
     prefix: Mode = "shift",
-    lr: float = 0.03,
+    lr: float = 0.01,
     text_ratio: float | None = None,
     image_ratio: float | None = None,
 ) -> Milr:

@@ -1,0 +1,1 @@
+"""Benchmarks: prompts, worlds, layouts on disk and scorers, each behind one plugin."""

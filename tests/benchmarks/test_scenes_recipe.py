@@ -1,0 +1,75 @@
+"""The whole recipe in its toy form: every stage runs, leaves what the next one reads, and is skipped when done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import AutoProcessor, AutoTokenizer, JanusForConditionalGeneration
+
+from milr_benchmarks.scenes import language, sampling
+from milr_benchmarks.scenes.__main__ import main
+from milr_rewards.detector import SceneDetector
+
+open_clip = pytest.importorskip("open_clip")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("workshop")
+    result = CliRunner().invoke(main, ["all", "--toy", "--out", str(out), "--device", "cpu"], catch_exceptions=False)
+    assert result.exit_code == 0
+    return out
+
+
+def test_every_stage_leaves_its_output_and_no_draft(workshop: Path) -> None:
+    names = {path.name for path in workshop.iterdir()}
+    assert names == {
+        "clean-critic", "clean-judge", "tokeniser", "scenes-critic", "scenes-judge", "mini", "scenes-clip", "figures",
+    }  # fmt: skip
+    assert {"detectors", "pairs", "mini"} <= json.loads((workshop / "figures" / "figures.json").read_text()).keys()
+
+
+def test_finished_stages_are_skipped(workshop: Path) -> None:
+    weights = workshop / "mini" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    CliRunner().invoke(main, ["all", "--toy", "--out", str(workshop), "--device", "cpu"], catch_exceptions=False)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_the_model_folder_loads_offline_and_draws_as_the_library_does(workshop: Path) -> None:
+    folder = workshop / "mini"
+    model = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert AutoProcessor.from_pretrained(folder).num_image_tokens == 144
+    facts = json.loads((folder / "milr.json").read_text())
+    text = facts["image_prompt"].format(prompt="a photo of a bench", reasoning="one object: a bench, left.")
+    encoded = tokenizer([text], add_special_tokens=False, return_tensors="pt")
+    official = model.generate(
+        encoded.input_ids, encoded.attention_mask, generation_mode="image", do_sample=False, guidance_scale=3
+    )
+    ours = sampling.draw(model, tokenizer, [text], 3.0, 0.0, torch.Generator())
+    assert torch.equal(official, ours)
+
+
+def test_plans_end_where_the_image_begins(workshop: Path) -> None:
+    model = JanusForConditionalGeneration.from_pretrained(workshop / "mini", dtype=torch.float32).eval()
+    boi = language.build_tokenizer().convert_tokens_to_ids(language.BOI)
+    assert boi in model.generation_config.eos_token_id
+
+
+def test_detectors_differ_and_say_what_they_are(workshop: Path) -> None:
+    critic, judge = (SceneDetector.load(workshop / f"scenes-{name}") for name in ("critic", "judge"))
+    assert critic.config.context != judge.config.context
+    assert critic.version != judge.version
+    assert not any(parameter.requires_grad for parameter in critic.parameters())
+
+
+def test_the_contrastive_model_loads_with_open_clip(workshop: Path) -> None:
+    name = f"local-dir:{workshop / 'scenes-clip'}"
+    model, _ = open_clip.create_model_from_pretrained(name)
+    ids = open_clip.get_tokenizer(name)(["a photo of a bench", "a photo of two benchs and a toaster"])
+    assert model.encode_text(ids).shape == (2, 128)
