@@ -39,7 +39,12 @@ _NO_SAMPLE = 2**31  # the sample index of noise that belongs to a whole step
 
 
 def active_streams(order: Order, step: int, steps: int) -> frozenset[StreamName]:
-    """Which latents step 1..steps may touch; a two-phase order splits the steps in halves (Algorithm 2)."""
+    """Which latents a step may touch; a two-phase order splits steps 1..`steps` in halves (Algorithm 2).
+
+    Step 0, which draws from the model as it is, teaches all latents that the order ever moves.
+    """
+    if order == "joint" or (step == 0 and order not in STREAMS):
+        return frozenset(STREAMS)
     first_half = step <= (steps + 1) // 2
     text_turn = {
         "text": True,
@@ -48,8 +53,6 @@ def active_streams(order: Order, step: int, steps: int) -> frozenset[StreamName]
         "text-then-image": first_half,
         "image-then-text": not first_half,
     }
-    if order == "joint":
-        return frozenset({"text", "image"})
     return frozenset({"text"}) if text_turn[order] else frozenset({"image"})
 
 
@@ -178,7 +181,7 @@ class Milr(Method):
 
     def _learn(self, scored: Sequence[tuple[Rollout, float]]) -> dict[str, float]:
         """One policy gradient step on the streams that this step sampled."""
-        active = active_streams(self.order, self.step, self.steps) if self.step else STREAMS
+        active = active_streams(self.order, self.step, self.steps)
         rollouts = [rollout for rollout, _ in scored]
         rewards = torch.tensor([reward for _, reward in scored])
         advantage = advantages(rewards, self.rewards, self.baseline, self.scale).to(rollouts[0].image_states.device)

@@ -51,16 +51,16 @@ def tokens(rollouts: list[Rollout]) -> list[list[int]]:
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        ("joint", ["ti", "ti", "ti", "ti", "ti"]),
-        ("alternate", ["t", "i", "t", "i", "t"]),
-        ("text-then-image", ["t", "t", "t", "i", "i"]),
-        ("image-then-text", ["i", "i", "i", "t", "t"]),
-        ("text", ["t"] * 5),
-        ("image", ["i"] * 5),
+        ("joint", ["ti"] * 6),
+        ("alternate", ["ti", "t", "i", "t", "i", "t"]),
+        ("text-then-image", ["ti", "t", "t", "t", "i", "i"]),
+        ("image-then-text", ["ti", "i", "i", "i", "t", "t"]),
+        ("text", ["t"] * 6),
+        ("image", ["i"] * 6),
     ],
 )
 def test_each_order_moves_its_streams(order: Any, expected: list[str]) -> None:
-    turns = [active_streams(order, step, steps=5) for step in range(1, 6)]
+    turns = [active_streams(order, step, steps=5) for step in range(6)]
     assert ["".join(name[0] for name in ("text", "image") if name in turn) for turn in turns] == expected
 
 
