@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,9 @@ class Whole(click.IntRange):
     """A whole number; its message says so."""
 
     name = "whole number"
+
+    def __init__(self, least: int = 0, most: int = 1_000_000) -> None:
+        super().__init__(least, most)
 
 
 class Number(click.FloatRange):
@@ -40,6 +44,21 @@ class Target(Number):
         return value if value == "none" else super().convert(value, param, ctx)
 
 
+def user_path(text: str, option: str) -> Path:
+    """The path that a user typed, `~` expanded.
+
+    Raises:
+        UsageError: no system has such a path: an unknown home, a NUL, a name that is too long.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{option} {text[:60]!r} is no usable path: {reason}.") from None
+    return path
+
+
 def parse_set(text: str) -> tuple[str, Any]:
     """("method.milr.lr", 0.01) of "method.milr.lr=0.01".
 
@@ -59,7 +78,7 @@ def parse_value(text: Any) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

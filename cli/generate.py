@@ -16,19 +16,21 @@ from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.presets import PRESETS
 from milr.prompts import Prompt, read_prompts, read_prompts_from
 
-from .arguments import Number, Target, Whole
+from .arguments import Number, Target, Whole, user_path
 from .settings import Layer, Settings, checked_layer, command_line_layer, default_layer, file_layer, settle
 
 if TYPE_CHECKING:
     from milr.run_identity import Identity
 
+IDENTITY_FILE = "run.json"
+
 
 @click.command()
 @click.option("--prompt", multiple=True, metavar="TEXT", help="What to draw; may be given several times.")
 @click.option("--prompts", metavar="FILE", help="A prompt or a JSON object with a 'prompt' a line; - is stdin.")
-@click.option("--steps", type=Whole(min=0), default=20, show_default=True, help="Steps after the model's own.")
-@click.option("--samples", type=Whole(min=1), default=4, show_default=True, help="Pictures decoded per step.")
-@click.option("--images", type=Whole(min=1), default=1, show_default=True, help="Pictures wanted per prompt.")
+@click.option("--steps", type=Whole(), default=20, show_default=True, help="Steps after the model's own.")
+@click.option("--samples", type=Whole(1), default=4, show_default=True, help="Pictures decoded per step.")
+@click.option("--images", type=Whole(1), default=1, show_default=True, help="Pictures wanted per prompt.")
 @click.option("--model", default="mini", show_default=True, help="A name of 'milr list models', a folder or a hub id.")
 @click.option("--reward", multiple=True, metavar="NAME[=W]", help="Critic; several add up.  [default: the model's]")
 @click.option("--method", default="milr", show_default=True, help="A name of 'milr list methods'.")
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
 @click.option("--guidance", type=Number(), help="Weight of classifier-free guidance.  [default: the model's]")
 @click.option("--temperature", type=Number(min=0), help="Of image tokens; 0 is greedy.  [default: the model's]")
 @click.option("--reasoning-temperature", type=Number(min=0), help="Of reasoning tokens.  [default: the model's]")
-@click.option("--seed", type=Whole(min=0), default=0, show_default=True, help="Decides every random draw.")
-@click.option("--batch", type=Whole(min=1), default=8, show_default=True, help="Searches that travel together.")
+@click.option("--seed", type=Whole(most=2**63 - 1), default=0, show_default=True, help="Decides every random draw.")
+@click.option("--batch", type=Whole(1), default=8, show_default=True, help="Searches that travel together.")
 @click.option("--budget", type=Number(min=1), help="Pictures that one search may decode.")
 @click.option("--target", type=Target(), help="Reward that is enough, or none.  [default: the critic's]")
 @click.option("--keep", type=click.Choice(["best", "last"]), default="best", help="Picture returned.  [default: best]")
@@ -61,10 +63,10 @@ def generate(context: click.Context, /, **_: Any) -> int:
     typed = command_line_layer(context)
     file = _file(context, typed)
     asked = file | typed
-    out = Path(asked["out"]).expanduser() if "out" in asked else None
+    out = user_path(asked["out"], "--out") if "out" in asked else None
     saved = _saved_run(out, bool(typed.get("resume")))
     preset = _preset(context, asked.get("preset"))
-    settings = settle(typed, file, preset, _resumed(saved), default_layer(context))
+    settings = settle(typed, file, preset, _resumed(context, saved, out), default_layer(context))
     prompts = _prompts(settings, saved)
     out = out or _new_folder(prompts[0])
     _check_resumed(settings, saved, out)
@@ -99,15 +101,21 @@ def _saved_run(out: Path | None, resume: bool) -> Identity | None:
     from milr.run_identity import read_identity
     from milr.runs import check_folder
 
-    check_folder(out, resume)
-    return read_identity(out) if resume else None
+    if not resume:
+        check_folder(out, resume)
+        return None
+    saved = read_identity(out)
+    if saved is None:
+        raise UsageError(f"there is no run to go on with in {out}: it has no {IDENTITY_FILE}.")
+    return saved
 
 
-def _resumed(saved: Identity | None) -> Layer:
-    """What the run to go on with was made with. Its batch too: another size would move the last bit of a sum."""
+def _resumed(context: click.Context, saved: Identity | None, out: Path | None) -> Layer:
+    """The settings of the run to go on with; also its batch, which moves the last bit of the arithmetic."""
     if saved is None:
         return {}
-    return dict(saved.config) | {name: saved.facts[name] for name in ("batch",) if name in saved.facts}
+    kept = dict(saved.config) | {name: saved.facts[name] for name in ("batch",) if name in saved.facts}
+    return checked_layer(context, kept, f"{out}/{IDENTITY_FILE}")
 
 
 def _check_resumed(settings: Settings, saved: Identity | None, out: Path) -> None:
@@ -124,22 +132,18 @@ def _prompts(settings: Settings, saved: Identity | None) -> Sequence[Prompt]:
     if texts and file:
         raise UsageError("give --prompt or --prompts, not both.")
     if file:
-        return read_prompts_from(sys.stdin.buffer) if file == "-" else read_prompts(file)
+        if file != "-":
+            return read_prompts(user_path(file, "--prompts"))
+        if sys.stdin is None:
+            raise UsageError("--prompts - reads standard input, which is closed.")
+        return read_prompts_from(sys.stdin.buffer)
     if not texts and saved is not None:
         return saved.prompts
     if not texts:
         raise UsageError("nothing to draw; give --prompt TEXT, --prompts FILE, or --resume with the --out of a run.")
-    for text in texts:
-        if _is_undecodable(text):
-            raise PromptError(f"the prompt {text!r} is not valid UTF-8 text.")
     if len(set(texts)) < len(texts):
         raise PromptError("a prompt is given twice; for two pictures of one prompt use --images 2.")
     return [Prompt(text) for text in texts]
-
-
-def _is_undecodable(text: str) -> bool:
-    """The shell gave bytes that are no UTF-8; Python marks them with lone surrogates."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _new_folder(prompt: Prompt) -> Path:

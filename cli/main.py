@@ -50,6 +50,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output is gone; leave nothing for the interpreter to flush into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
 
 
 def main() -> None:

@@ -10,7 +10,17 @@ import click
 
 from milr.run_files import to_json
 
-JSON_KEYS = ("prompt", "image", "reasoning", "initial_reward", "reward", "step", "images_decoded", "seconds")
+JSON_KEYS = (
+    "id",
+    "image_index",
+    "prompt",
+    "reasoning",
+    "initial_reward",
+    "reward",
+    "step",
+    "images_decoded",
+    "seconds",
+)
 
 
 def show_result(line: dict[str, Any], run: Path, strip: Path | None, seed: int, as_json: bool) -> None:

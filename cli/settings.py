@@ -93,7 +93,7 @@ def file_layer(context: click.Context, path: Path) -> Layer:
         content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read --config {path}: {error.strerror or error}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UsageError(f"--config {path} is not YAML; write lines such as 'steps: 10'.") from None
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} holds no options; write lines such as 'steps: 10'.")
@@ -137,7 +137,7 @@ def _converted(context: click.Context, option: click.Parameter, value: Any, sour
 
 def settle(typed: Layer, file: Layer, preset: Layer, resumed: Layer, defaults: Layer) -> Settings:
     """The values that hold; a preset's options for a method that was not chosen are left out."""
-    method = next(layer["method"] for layer in (typed, file, preset, resumed, defaults) if layer.get("method"))
+    method = next(layer["method"] for layer in (typed, file, preset, resumed, defaults) if "method" in layer)
     preset = {key: value for key, value in preset.items() if not _is_for_another_method(key, method)}
     said: Layer = {}
     for layer in (preset, file, typed):

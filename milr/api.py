@@ -63,6 +63,8 @@ def refine(
         if model.facts.default_reward is None:
             raise UsageError(f"model {model.facts.name!r} has no default critic; name one, e.g. reward='clip'.")
         reward = model.facts.default_reward
+    if not isinstance(reward, str | list | Reward):
+        raise UsageError(f"reward is {reward!r}; give a critic, its name, or a list of names.")
     critic = reward if isinstance(reward, Reward) else load_reward(reward, model, device=str(model.device))
     history: list[search.Step] = []
     for event in search.refine(

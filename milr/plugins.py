@@ -8,7 +8,6 @@ costs one warning when the plugins are listed, and an error only when it is aske
 from __future__ import annotations
 
 import inspect
-import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ class Plugin:
                 f"{self.kind[:-1]} {self.name!r} ({self.origin}) needs the package {error.name!r}; "
                 f"install it{self._extra_hint()}."
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(
                 f"{self.kind[:-1]} {self.name!r} ({self.origin}) is broken: {type(error).__name__}: {error}"
             ) from error
@@ -102,6 +101,8 @@ def check_options(plugin: Plugin, factory: Callable[..., Any], options: Mapping[
         UnknownNameError: an option, or a value among named choices, is unknown; the message suggests the nearest one.
         UsageError: a value has the wrong type.
     """
+    if not callable(factory):
+        raise UsageError(f"{plugin.kind[:-1]} {plugin.name!r} ({plugin.origin}) is broken: it cannot be called.")
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN_BY_MILR]
@@ -135,7 +136,7 @@ def _fits(value: Any, expected: Any) -> bool:
     if get_origin(expected) is Literal:
         return value in get_args(expected)
     if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if expected is type(None):

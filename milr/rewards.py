@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from milr import plugins
-from milr.errors import PromptError, UsageError
+from milr.errors import MilrError, PromptError, UsageError
 from milr.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -155,18 +155,29 @@ def score_safely(reward: Reward, images: Sequence[Image.Image], prompts: Sequenc
         scores = reward.score(images, prompts)
         if len(scores) != len(images):
             raise ValueError(f"{len(scores)} scores for {len(images)} images")
-    except Exception as error:  # a critic is somebody else's code: whatever it raises is its failure, not ours
+        return [_plain(score) for score in scores]
+    except (Exception, SystemExit) as error:  # a critic is somebody else's code: what it raises is its own failure
         if len(images) > 1:
             pairs = zip(images, prompts, strict=True)
             return [score_safely(reward, [image], [prompt])[0] for image, prompt in pairs]
         return [Score(None, error=f"{type(error).__name__}: {error}")]
-    return [_finite(score) for score in scores]
 
 
-def _finite(score: Score) -> Score:
-    if score.value is None or math.isfinite(score.value):
-        return score
-    return Score(None, score.parts, score.reason, error=f"the critic returned {score.value}")
+def _plain(score: Score) -> Score:
+    """A score of Python's own finite numbers; critics compute with NumPy and torch.
+
+    Raises:
+        TypeError, ValueError: it is no score, or holds something that is no number.
+    """
+    if not isinstance(score, Score):
+        raise TypeError(f"the critic returned {score!r} where a Score belongs")
+    parts = {str(name): float(part) for name, part in score.parts.items()}
+    if score.value is None:
+        return Score(None, parts, str(score.reason), score.error or "the critic gave no reason")
+    value = float(score.value)
+    if not math.isfinite(value):
+        return Score(None, parts, str(score.reason), error=f"the critic returned {value}")
+    return Score(value, parts, str(score.reason))
 
 
 def parse_weight(text: str) -> tuple[str, float]:
@@ -205,6 +216,8 @@ def load_reward(
     """
     facts: ModelFacts | None = getattr(model, "facts", model)
     names = [name] if isinstance(name, str) else list(name)
+    if not names:
+        raise UsageError("no critic is named; give one, e.g. 'geneval'.")
     weighted = []
     for text in names:
         plugin_name, weight = parse_weight(text)
@@ -212,7 +225,37 @@ def load_reward(
         factory = plugin.load()
         chosen = dict((options or {}).get(plugin_name, {}))
         plugins.check_options(plugin, factory, chosen)
-        weighted.append((factory(facts=facts, device=device, **chosen), weight))
+        weighted.append((_made(plugin, factory, {"facts": facts, "device": device, **chosen}), weight))
     if len(weighted) == 1 and weighted[0][1] == 1.0:
         return weighted[0][0]
     return WeightedSum(weighted)
+
+
+def _made(plugin: plugins.Plugin, factory: Any, arguments: Mapping[str, Any]) -> Reward:
+    """The critic of a plugin; whatever its constructor raises by mistake is a sentence about the plugin."""
+    try:
+        reward = factory(**arguments)
+    except MilrError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"reward {plugin.name!r} ({plugin.origin}) is broken: {type(error).__name__}: {error}"
+        ) from error
+    lacking = [name for name in ("name", "version", "score", "check") if not hasattr(reward, name)]
+    if lacking:
+        raise UsageError(f"reward {plugin.name!r} ({plugin.origin}) is broken: it has no {lacking[0]!r}.")
+    return reward
+
+
+def check_prompt(reward: Reward, prompt: Prompt) -> None:
+    """`reward.check`, whose own mistakes are sentences about the critic.
+
+    Raises:
+        UsageError: the prompt cannot be scored, or the check itself fails.
+    """
+    try:
+        reward.check(prompt)
+    except MilrError:
+        raise
+    except Exception as error:
+        raise UsageError(f"reward {reward.name!r} cannot check {prompt.text[:60]!r}: {error!r}") from error

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from milr.errors import ResumeError
-from milr.prompts import Prompt
+from milr.errors import ResumeError, UsageError
+from milr.prompts import Prompt, safe_id
 from milr.run_files import Record, to_json, write_file
 
 IDENTITY_FILE = "run.json"
@@ -55,16 +55,19 @@ def read_identity(folder: Path) -> Identity | None:
     path = folder / IDENTITY_FILE
     try:
         record = json.loads(path.read_bytes())
+        prompts = [_prompt(dict(prompt)) for prompt in record["prompts"]]
+        if not prompts or len({prompt.id for prompt in prompts}) < len(prompts):
+            raise ValueError("no prompts, or two of one id")
         return Identity(
-            config=record["config"],
-            prompts=[_prompt(dict(prompt)) for prompt in record["prompts"]],
+            config=dict(record["config"]),
+            prompts=prompts,
             model_fingerprint=record["model_fingerprint"],
             reward_version=record["reward_version"],
             facts=record["facts"],
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError):
         raise ResumeError(f"{path} is not the record of a milr run; choose another --out.") from None
 
 
@@ -101,4 +104,7 @@ def _shown(value: Any) -> str:
 
 
 def _prompt(record: Record) -> Prompt:
-    return Prompt(record.pop("prompt"), id=record.pop("id"), metadata=record)
+    identity = record.pop("id")
+    if not identity or safe_id(identity) != identity:  # it names files: whoever wrote it must not choose the folder
+        raise ValueError(f"not an id: {identity!r}")
+    return Prompt(record.pop("prompt"), id=identity, metadata=record)

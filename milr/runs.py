@@ -14,6 +14,7 @@ was interrupted. Everything but the appended lines is replaced as a whole; see `
 from __future__ import annotations
 
 import io
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +78,8 @@ class RunFolder:
     def __init__(self, path: Path, identity: Identity, keep_steps: bool = False) -> None:
         self.path, self.identity, self.keep_steps = path, identity, keep_steps
         remove_parts(path)
-        lines = keep_lines(path / "samples.jsonl", lambda record: True)
-        self.finished: dict[Key, Record] = {_key(line): line for line in lines if self._is_done(line)}
+        lines = keep_lines(path / "samples.jsonl", self._is_done)  # the others are done again
+        self.finished: dict[Key, Record] = {_key(line): line for line in lines}
         self.resumable = self._read_states()
         self._drop_unfinished_steps()
 
@@ -184,25 +185,33 @@ class RunFolder:
 
     def _is_done(self, line: Record) -> bool:
         """A line counts when it is no failure and its picture is there: else the search is done again."""
-        return "error" not in line and bool(line.get("image")) and (self.path / line["image"]).is_file()
+        key = (line.get("id"), line.get("image_index"))
+        if "error" in line or key not in self._keys():
+            return False
+        path = self.image_path(key)  # never the line's own: it is only text
+        return line.get("image") == self._relative(path) and path.is_file()
+
+    def _keys(self) -> list[Key]:
+        images = range(int(self.identity.config.get("images", 1)))
+        return [(prompt.id, index) for prompt in self.identity.prompts for index in images]
 
     def _read_states(self) -> dict[Key, Progress]:
         states = {}
-        for prompt in self.identity.prompts:
-            for index in range(int(self.identity.config.get("images", 1))):
-                key = (prompt.id, index)
-                if key in self.finished:
-                    self._state_path(key).unlink(missing_ok=True)
-                elif (progress := load_progress(self._state_path(key))) is not None:
-                    states[key] = progress
+        for key in self._keys():
+            if key in self.finished:
+                self._state_path(key).unlink(missing_ok=True)
+            elif (progress := load_progress(self._state_path(key))) is not None:
+                states[key] = progress
         return states
 
     def _drop_unfinished_steps(self) -> None:
         """Trace lines of steps that will be done again."""
 
         def is_kept(prompt_id: str, line: Record) -> bool:
-            key = (prompt_id, line["image_index"])
-            return key in self.finished or (key in self.resumable and line["step"] < self.resumable[key].steps_done)
+            key = (prompt_id, line.get("image_index"))
+            return key in self.finished or (
+                key in self.resumable and line.get("step", math.inf) < self.resumable[key].steps_done
+            )
 
         for prompt in self.identity.prompts:
             keep_lines(self._trace_path(prompt.id), partial(is_kept, prompt.id))

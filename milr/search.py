@@ -17,13 +17,14 @@ from PIL import Image
 
 from milr import plugins
 from milr.decoding import Request, Rollout, Sampling, decode_rollouts
+from milr.errors import UnknownNameError, UsageError
 from milr.latents import prefix_length
 from milr.methods.base import Method, State
 from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.policy import policy_of
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score, score_safely
+from milr.rewards import Reward, Score, check_prompt, score_safely
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,23 @@ def refine(
     Raises:
         UsageError: a prompt that the model or the critic cannot take, an unknown method or option; before any work.
     """
+    for name, value, least in (
+        ("steps", steps, 0),
+        ("samples", samples, 1),
+        ("images", images, 1),
+        ("batch", batch, 1),
+    ):
+        if type(value) is not int or value < least:
+            raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+    if keep not in ("best", "last"):
+        raise UnknownNameError("keep", str(keep), ("best", "last"))
+    if budget is not None and not budget >= 1:
+        raise UsageError(f"budget is {budget!r}; it must be at least 1 picture.")
     reward_target = reward.target if target is None else target
     sampling = sampling or default_sampling(model)
     for prompt in prompts:
         model.check_prompt(prompt.text)
-        reward.check(prompt)
+        check_prompt(reward, prompt)
     make_method = method_factory(model, method, sampling, steps, samples, method_options or {})
     waiting = [(prompt, index) for prompt in prompts for index in range(images) if (prompt.id, index) not in skip]
     searches = (

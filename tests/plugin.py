@@ -28,6 +28,13 @@ class Picky(Brightness):
     name, needs = "picky", frozenset({"include"})
 
 
+class Unready(Brightness):
+    """Cannot be made."""
+
+    def __init__(self, *, facts=None, device="cpu"):
+        raise RuntimeError("not today")
+
+
 class Broken(Brightness):
     """Raises over every picture."""
 
@@ -41,6 +48,7 @@ ENTRY_POINTS = """[milr.rewards]
 brightness = brightness:Brightness
 picky = brightness:Picky
 broken = brightness:Broken
+unready = brightness:Unready
 """
 
 

@@ -28,6 +28,22 @@ def test_repeated_prompts_keep_ids_of_their_own() -> None:
     assert ids[1] == f"{ids[0]}.2"
 
 
+def test_a_numbered_id_never_takes_one_that_is_given() -> None:
+    lines = [b'{"prompt": "a dog", "id": "a"}', b'{"prompt": "a cat", "id": "A"}', b'{"prompt": "a cow", "id": "a.2"}']
+    ids = [prompt.id for prompt in read_prompts_from(io.BytesIO(b"\n".join(lines)))]
+    assert ids == ["a", "A.3", "a.2"]
+
+
+def test_an_id_is_short_enough_for_a_file_name() -> None:
+    (prompt,) = read_prompts_from(io.BytesIO(('{"prompt": "a", "id": "' + "\u82f9" * 200 + '"}').encode()))
+    assert 0 < len(prompt.id.encode()) <= 100
+
+
+def test_a_line_separator_inside_a_json_text_does_not_end_the_line() -> None:
+    (prompt,) = read_prompts_from(io.BytesIO('{"prompt": "a dog", "note": "one\u2028two"}'.encode()))
+    assert prompt.metadata["note"] == "one\u2028two"
+
+
 def test_the_same_text_has_the_same_id_anywhere() -> None:
     assert Prompt("a dog").id == read_prompts_from(io.BytesIO(b"a cat\na dog"))[1].id
 
@@ -48,6 +64,10 @@ def test_ids_cannot_leave_their_folder() -> None:
         (b"a dog\n{bad json", "line 2: not valid JSON"),
         (b'{"text": "a dog"}', 'needs a "prompt"'),
         (b'{"prompt": "  "}', 'needs a "prompt"'),
+        (b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "too large"),
+        (b'{"prompt": "a", "n": ' + b"[" * 100_000, "too large"),
+        (b'{"prompt": "a \\ud800"}', "not valid UTF-8"),
+        (b'{"prompt": "a", "n": "\\ud800"}', "not valid UTF-8"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_reason(content: bytes, message: str) -> None:

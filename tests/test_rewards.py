@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
@@ -68,6 +71,36 @@ def test_a_critic_that_returns_too_few_scores_is_a_failure() -> None:
     (score,) = score_safely(Short(0), [RED], [PROMPT])
     assert score.value is None
     assert "0 scores for 1 images" in str(score.error)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), torch.tensor(0.5)])
+def test_numbers_of_other_libraries_become_plain_ones(value: Any) -> None:
+    class Foreign(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return [Score(value, {"part": value})]
+
+    (score,) = score_safely(Foreign(0), [RED], [PROMPT])
+    assert score == Score(0.5, {"part": 0.5})
+    assert type(score.value) is float
+
+
+@pytest.mark.parametrize(("answer", "message"), [(0.5, "where a Score belongs"), (Score("high"), "could not convert")])
+def test_an_answer_that_is_no_score_fails_its_picture_with_the_reason(answer: Any, message: str) -> None:
+    class Sloppy(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return [answer]
+
+    (score,) = score_safely(Sloppy(0), [RED], [PROMPT])
+    assert score.value is None
+    assert message in str(score.error)
+
+
+def test_a_critic_that_exits_fails_its_picture_and_not_the_process() -> None:
+    class Leaving(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            raise SystemExit(3)
+
+    assert score_safely(Leaving(0), [RED], [PROMPT])[0].value is None
 
 
 def test_the_cache_scores_each_picture_of_a_prompt_once() -> None:

@@ -18,7 +18,7 @@ from milr.errors import ResumeError, RunError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Score
 from milr.run_files import append_line, read_lines, write_file
-from milr.run_identity import Identity
+from milr.run_identity import Identity, read_identity
 from milr.run_state import load_progress, save_progress
 from milr.runs import open_run
 from milr.search import Best, Failed, Finished, Progress, Step, Stepped
@@ -309,3 +309,25 @@ def test_run_json_says_who_the_run_is(tmp_path: Path) -> None:
     assert content["config"] == {"steps": 3, "images": 1}
     assert content["model_fingerprint"] == "f" * 64
     assert content["prompts"][1] == {"id": "dog", "prompt": "a dog", "tag": "single_object"}
+
+
+@pytest.mark.parametrize("identity", ["../../evil", "", ".hidden", "a/b"])
+def test_an_id_in_run_json_that_could_leave_the_folder_is_refused(tmp_path: Path, identity: str) -> None:
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    record["prompts"][0]["id"] = identity
+    path.write_text(json.dumps(record))
+    with pytest.raises(ResumeError, match="not the record of a milr run"):
+        read_identity(tmp_path / "run")
+
+
+def test_a_line_of_samples_that_names_a_foreign_picture_does_not_count(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    foreign = {"id": "apple", "image_index": 0, "image": "../secret.png", "prompt": "a red apple"}
+    (tmp_path / "secret.png").write_bytes(b"")
+    append_line(tmp_path / "run" / "samples.jsonl", foreign)
+    append_line(tmp_path / "run" / "samples.jsonl", {"image": 3})
+    with open_run(tmp_path / "run", IDENTITY, resume=True) as run:
+        assert run.finished == {}
+    assert read_lines(tmp_path / "run" / "samples.jsonl") == []

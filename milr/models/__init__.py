@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from milr import plugins
+from milr.errors import UsageError
 
 if TYPE_CHECKING:
     from milr.models.base import UnifiedModel
@@ -28,10 +28,12 @@ def load_model(
         ModelError: weights that are missing, truncated or of another architecture.
         UsageError: a device or dtype that is not there.
     """
+    if not isinstance(name_or_path, str):
+        raise UsageError(f"a model is a name, a folder or a hub id, not {name_or_path!r}.")
     if name_or_path in plugins.plugins("models"):
         return plugins.find("models", name_or_path).load().load(device, dtype, revision)
-    from milr.models.loading import load_from
+    from milr.models.loading import is_folder, load_from
 
-    if Path(name_or_path).expanduser().exists() or "/" in name_or_path:
+    if "/" in name_or_path or is_folder(name_or_path):
         return load_from(name_or_path, device, dtype, revision)
     return plugins.find("models", name_or_path).load()  # raises: the name is not known

@@ -44,8 +44,10 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
         torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError):
         there = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         there += ["mps"] if torch.backends.mps.is_available() else []
         raise UsageError(f"there is no device {device!r} here; available: {', '.join(there)}.") from None
@@ -70,15 +72,15 @@ def load_from(source: str, device: str, dtype: str, revision: str | None, name: 
     """The frozen model of a folder or hub id; arguments and errors as in `milr.models.load_model`."""
     target = resolve_device(device)
     precision = resolve_dtype(dtype, target)
-    path = Path(source).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ModelError(f"{source!r} is a file; give the folder that holds config.json and the weights.")
-    if not path.exists() and (path.is_absolute() or source.startswith(".")):
-        raise ModelError(f"there is no folder {source!r}.")
-    if path.is_dir() and not (path / "config.json").exists():
-        raise ModelError(f"the folder {source!r} has no config.json; it does not hold a checkpoint.")
-    where = str(path) if path.is_dir() else source
-    with _readable_errors(where):
+    where = source
+    if is_folder(source):
+        path = Path(source).expanduser()
+        if not (path / "config.json").exists():
+            raise ModelError(f"the folder {source!r} has no config.json; it does not hold a checkpoint.")
+        where = str(path)
+    elif source.startswith((".", "/", "~")):
+        raise ModelError(f"there is no folder {source[:200]!r}.")
+    with _readable_errors(where), _quiet_transformers():
         config = AutoConfig.from_pretrained(where, revision=revision)
     if config.model_type != "janus":
         raise ModelError(f"{source!r} is a {config.model_type!r} model; milr runs 'janus' models (Janus, Janus-Pro).")
@@ -92,7 +94,23 @@ def load_from(source: str, device: str, dtype: str, revision: str | None, name: 
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(f"the weights in {source!r} lack {len(missing)} tensors, {missing[0]!r} among them.")
-    return _janus(network.to(target), tokenizer, extra, processor, name or extra.get("name") or Path(source).name)
+    with _readable_errors(where):
+        return _janus(network.to(target), tokenizer, extra, processor, name or extra.get("name") or Path(source).name)
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source names a folder here.
+
+    Raises:
+        ModelError: it names a file.
+    """
+    try:
+        path = Path(source).expanduser()
+        if path.is_file():
+            raise ModelError(f"{source!r} is a file; give the folder that holds config.json and the weights.")
+        return path.is_dir()
+    except (RuntimeError, ValueError, OSError):  # an unknown home, a NUL, a name that is too long
+        return False
 
 
 def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[str, Any], name: str) -> Janus:
@@ -115,6 +133,8 @@ def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[
         direct=extra.get("direct_prompt", defaults.direct),
     )
     stops = frozenset(tokenizer.convert_tokens_to_ids(token) for token in extra.get("reasoning_stop", []))
+    if stops & {None, tokenizer.unk_token_id}:
+        raise ModelError(f"milr.json of {name!r} names a reasoning_stop that its tokenizer does not know.")
     mean = processor.get("image_mean", (0.5, 0.5, 0.5))
     std = processor.get("image_std", (0.5, 0.5, 0.5))
     return Janus(network, tokenizer, facts, templates, stops, mean, std)
@@ -137,25 +157,33 @@ def _readable_errors(source: str) -> Iterator[None]:
     """Turns what transformers raises over a bad checkpoint into one line."""
     try:
         yield
+    except ModelError:
+        raise
     except (SafetensorError, EOFError) as error:
         raise ModelError(f"the weights in {source!r} are truncated or damaged: {error}.") from error
     except json.JSONDecodeError as error:
         raise ModelError(f"a JSON file in {source!r} is damaged: {error}.") from error
     except HFValidationError:
         raise ModelError(f"{source!r} is neither a folder nor a hub id.") from None
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load {source!r}: {first_line}") from error
+    except torch.OutOfMemoryError:
+        raise ModelError(f"{source!r} does not fit on the device; choose another --device or --dtype.") from None
+    except Exception as error:  # transformers and its libraries refuse in many ways; each means a bad checkpoint
+        reason = " ".join(str(error).split())[:200] or "no reason given"
+        raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {reason}") from error
 
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """No progress bars or load reports on the user's terminal; what matters in them is checked here."""
     level = transformers_logging.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
     transformers_logging.set_verbosity(logging.ERROR)
+    hub.setLevel(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+        hub.setLevel(hub_level)
         transformers_logging.enable_progress_bar()

@@ -32,7 +32,7 @@ def test_one_prompt_gives_one_picture_and_says_so(draw: Milr, tmp_path: Path) ->
 def test_json_prints_one_object_per_image_and_nothing_else_on_stdout(draw: Milr) -> None:
     outcome = draw("--prompt", APPLE, "--prompt", "a cat", "--images", "2", "--seed", "7", "--out", "run", "--json")
     assert len(outcome.records) == 4
-    keys = {"prompt", "image", "reasoning", "initial_reward", "reward", "step", "images_decoded"}
+    keys = {"id", "image_index", "prompt", "image", "reasoning", "initial_reward", "reward", "step", "images_decoded"}
     for record in outcome.records:
         assert set(record) == keys | {"seconds", "seed", "run"}
         assert (record["seed"], record["run"], record["images_decoded"]) == (7, "run", 6)
