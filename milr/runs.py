@@ -17,7 +17,7 @@ import io
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,6 +119,7 @@ class RunFolder:
         """Drop the pictures of a finished search's steps, unless the run keeps them."""
         if not self.keep_steps:
             shutil.rmtree(self._steps_folder(key), ignore_errors=True)
+            _remove_empty(self._steps_folder(key).parent)
 
     # Writing
 
@@ -179,6 +180,7 @@ class RunFolder:
         if self._is_done(line):
             self.finished[key] = line
         self._state_path(key).unlink(missing_ok=True)
+        _remove_empty(self._state_path(key).parent)
         return line
 
     # Reading what an earlier process left
@@ -269,6 +271,11 @@ def _key(line: Record) -> Key:
 
 def _name(key: Key) -> str:
     return f"{key[0]}-{key[1]}"
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty, or not there
+        folder.rmdir()
 
 
 def _png(image: Image.Image) -> bytes:

@@ -90,7 +90,17 @@ def test_a_finished_search_leaves_its_best_picture_and_one_line(tmp_path: Path) 
     assert line["prompt"] == "a red apple"
     assert (line["initial_reward"], line["reward"], line["step"]) == (10 / 255, 40 / 255, 2)
     assert shade_of(tmp_path / "run" / line["image"]) == (40, 40, 40)
-    assert not list((tmp_path / "run" / "state").iterdir())
+    assert not (tmp_path / "run" / "state").exists()
+
+
+def test_a_finished_run_leaves_no_empty_folders(tmp_path: Path) -> None:
+    events = [stepped(0, [50, 80], (0, 80), True), Finished(APPLE, 0, progress(0, (0, 80), [50, 80]), "steps")]
+    with open_run(tmp_path, IDENTITY) as run:
+        for event in events:
+            run.record(event)
+        run.forget_frames(("apple", 0))
+    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "steps").exists()
 
 
 def test_the_best_picture_so_far_is_there_at_every_moment(tmp_path: Path) -> None:
