@@ -56,8 +56,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `milr` script."""
-    # Read when torch loads. Threads that spin while they wait make decoding several times slower wherever another
-    # process wants the cores (20 s against 5 s a step, measured with `mini` on two busy cores).
+    # Read when torch loads. Threads that spin while they wait slow decoding down wherever another process wants the
+    # cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run())
 

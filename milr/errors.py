@@ -7,7 +7,6 @@
     │   ├── ModelError        weights that are missing, truncated or of another architecture
     │   └── ResumeError       the run folder belongs to another run, or to a running process
     └── RunError              something failed after the work began; what was done is kept  (exit code 1)
-        └── RewardError       a critic could not score an image
 
 A message says what was given, what was expected and what to do about it, in one line.
 """
@@ -65,7 +64,3 @@ class ResumeError(UsageError):
 
 class RunError(MilrError):
     """A failure after the work began; what was done is on disk."""
-
-
-class RewardError(RunError):
-    """A critic could not score an image."""

@@ -11,7 +11,6 @@ Plans hold no plurals: sampled plans of an earlier model said "a skateboards" wh
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -120,11 +119,6 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         model_max_length=256,
         extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI, "think_token": THINK},
     )
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the tokenizer's files into a model folder."""
-    tokenizer.save_pretrained(str(folder))
 
 
 def _columns(requests: Requests) -> tuple[list[Any], ...]:
