@@ -7,6 +7,7 @@ milr. Higher is better, in any range. A picture that could not be scored is a re
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,8 @@ class Score:
 class Reward(ABC):
     """A critic. Subclasses take keyword-only options and load weights lazily.
 
-    milr passes two of them: `facts` (of the model whose pictures are scored, or None) and `device`.
+    milr passes two of them: `facts` (of the model whose pictures are scored, or None) and `device`. A critic that asks
+    the model itself about its pictures takes a third one, `reader`: the loaded model, or None.
 
     Attributes:
         name: as registered.
@@ -225,7 +227,10 @@ def load_reward(
         factory = plugin.load()
         chosen = dict((options or {}).get(plugin_name, {}))
         plugins.check_options(plugin, factory, chosen)
-        weighted.append((_made(plugin, factory, {"facts": facts, "device": device, **chosen}), weight))
+        given = {"facts": facts, "device": device}
+        if "reader" in inspect.signature(factory).parameters:
+            given["reader"] = model if model is not facts else None
+        weighted.append((_made(plugin, factory, given | chosen), weight))
     if len(weighted) == 1 and weighted[0][1] == 1.0:
         return weighted[0][0]
     return WeightedSum(weighted)

@@ -5,7 +5,8 @@ stride 4, and at every cell the size of the box, the offset of its centre, and o
 local maximum of a heat map, so no suppression of overlapping boxes is needed.
 
 The weights decide which world it knows: class and colour names, sizes and layers stand in the metadata of
-`model.safetensors`. Two context modules exist so that a critic and a judge can differ in more than their seed.
+`model.safetensors`. Three context modules exist so that a critic, a judge and who checks the judge can differ in more
+than their seed.
 
 It knows nothing about prompts or rules; `geneval_rule` grades what it finds.
 """
@@ -53,7 +54,7 @@ class DetectorConfig:
     classes: tuple[str, ...]
     colors: tuple[str, ...]
     width: int = 48  # channels at stride 2; doubled at each further level
-    context: Literal["pyramid", "dilated"] = "pyramid"
+    context: Literal["pyramid", "dilated", "attention"] = "pyramid"
     image_size: int = 96
 
 
@@ -85,8 +86,7 @@ class SceneDetector(nn.Module):
         width = config.width
         self.stem = _conv(3, width, kernel=5, stride=2)  # 48 x 48
         self.level4 = nn.Sequential(_Residual(width, 2 * width, stride=2), _Residual(2 * width, 2 * width))
-        context = _Pyramid if config.context == "pyramid" else _Dilated
-        self.context = context(2 * width)
+        self.context = _CONTEXTS[config.context](2 * width)
         self.heads = nn.Sequential(_conv(2 * width, 2 * width), nn.Conv2d(2 * width, _head_channels(config), 1))
         with torch.no_grad():  # start near "nothing here": the focal loss diverges from a prior of one half
             bias = self.heads[-1].bias
@@ -227,6 +227,45 @@ class _Dilated(nn.Module):
     def forward(self, level4: Tensor) -> Tensor:
         wide = self.spread(self.level8(level4))
         return self.merge4(level4 + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
+
+
+class _Attention(nn.Module):
+    """Context at stride 8 by transformer blocks: every place sees every other at once."""
+
+    def __init__(self, width: int, blocks: int = 4) -> None:
+        super().__init__()
+        self.level8 = _conv(width, width, stride=2)
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
+        self.merge4 = _conv(width, width)
+
+    def forward(self, level4: Tensor) -> Tensor:
+        wide = self.blocks(self.level8(level4))
+        return self.merge4(level4 + F.interpolate(wide, scale_factor=2.0, mode="bilinear"))
+
+
+class _Block(nn.Module):
+    """A transformer block on a map; a convolution per channel tells it where things are."""
+
+    def __init__(self, width: int, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.place = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.before_mix, self.before_think = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.mixed = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.think = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, width, high, wide = x.shape
+        flat = (x + self.place(x)).flatten(2).transpose(1, 2)  # [B, places, width]
+        parts = self.query_key_value(self.before_mix(flat)).view(rows, high * wide, 3, self.heads, -1)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [B, heads, places, width / heads] each
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        flat = flat + self.mixed(seen)
+        flat = flat + self.think(self.before_think(flat))
+        return flat.transpose(1, 2).view(rows, width, high, wide)
+
+
+_CONTEXTS: dict[str, type[nn.Module]] = {"pyramid": _Pyramid, "dilated": _Dilated, "attention": _Attention}
 
 
 def _conv(inner: int, outer: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:

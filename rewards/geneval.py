@@ -27,6 +27,7 @@ from milr.rewards import Reward, Score
 from .geneval_rule import grade, grade_dense, likeliest
 from .requirements import requirements_of
 from .sentences import Requirements
+from .vocabulary import COLORS
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .detector import Detection, SceneDetector
 
 MODES = ("dense", "binary")
-EMBEDDED = ("scenes-critic", "scenes-judge")
+EMBEDDED = ("scenes-critic", "scenes-judge", "scenes-third")  # the last one is there to check the judge
 EMBEDDED_WORLD = "mini"  # the model whose pictures the embedded detectors know
 THRESHOLD = 0.3
 RULE_VERSION = 1  # raise it when the same detections may score otherwise
@@ -51,8 +52,8 @@ class GenEval(Reward):
         facts: of the model whose pictures are scored.
         device: where the detector runs.
         mode: "dense", in [-1, 1] and greater than 0 for pictures that pass, or "binary", 1 or 0.
-        detector: "scenes-critic", "scenes-judge", a folder with a detector's weights, or "auto": the embedded one of
-            this reward, for pictures of `mini` (or when no model is named).
+        detector: "scenes-critic", "scenes-judge", "scenes-third", a folder with a detector's weights, or "auto": the
+            embedded one of this reward, for pictures of `mini` (or when no model is named).
 
     Raises:
         UsageError: an unknown mode or detector, missing or broken weights, or "auto" for a model that draws more
@@ -99,7 +100,8 @@ class GenEval(Reward):
 
     def _requirements(self, prompt: Prompt) -> Requirements:
         config = self._detector.config
-        return requirements_of(prompt, config.classes, config.colors)
+        # A detector may have a name for things in two paints; no prompt asks for that.
+        return requirements_of(prompt, config.classes, [name for name in config.colors if name in COLORS])
 
     @cached_property
     def _detector(self) -> SceneDetector:

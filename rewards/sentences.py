@@ -11,6 +11,15 @@ perhaps followed by a relation to another thing. A number is exact: one more is 
 prompts. For GenEval's own prompts the result is the official metadata. Forms that GenEval does not have get tags of
 their own: `colored_count`, `colored_position`, `counted_position`, `three_objects`.
 
+The order of words is free where the sense stays:
+
+    left of a dog, a red apple              a dog with a red apple to its left        a dog and, left of it, an apple
+    under the cat is a dog                  three apples, all red                     apples, three of them, red
+    a dog left of a cat, which is above a bird
+
+"over" and "on top of" mean above, "under" and "beneath" below; other names of a class (`SYNONYMS`) and descriptions
+of it (`knowledge`: "the animal that gives us wool") mean the class.
+
 Words that GenEval's rule cannot check ("a shiny apple", "a unicorn and a dog") are left out and handed back by name, so
 that the rest can still be checked. A sentence whose sense would be lost that way ("a dog without a tie", "a dog on a
 couch") is refused.
@@ -20,47 +29,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from milr.errors import PromptError
 
-from .vocabulary import CLASSES, COLORS, NUMBERS, plural_forms
+from . import knowledge
+from .vocabulary import CLASSES, COLORS, NUMBERS, SYNONYMS, plural_forms
 
-_OPENING = re.compile(r"^(?:(?:a|an|the) )?(?:photo|photograph|picture|image) of ")
-_RELATION = re.compile(r" (?:(?:is|are) )?(?:(?:(?:to|on) the )?(left|right) of|(above|below)) ")
-_AND = re.compile(r",? and |, ")
 _ARTICLES = frozenset({"a", "an", "the", "some"})
 _COUNTS = {word: count for count, word in enumerate(NUMBERS) if count} | {str(count): count for count in range(1, 11)}
-_OTHER_NAMES = {
-    "mouse": "computer mouse",
-    "keyboard": "computer keyboard",
-    "remote": "tv remote",
-    "hair dryer": "hair drier",
-    "doughnut": "donut",
-}
+_OPENING = re.compile(
+    r"^(?:please )?(?:(?:show|draw|paint)(?: me)? )?"
+    r"(?:(?:(?:a|an|the) )?(?:photo|photograph|picture|image|drawing) (?:of|with|where|in which) )?"
+    r"(?:there (?:is|are) )?"
+)
+# What is said of places, in GenEval's words. A side "of it" is one of the thing that was named before.
+_PLAIN_WORDS = (
+    (re.compile(r"\b(?:to|on) (?:its|their) (left|right)\b"), r"\1 of it"),
+    (re.compile(r"\b(?:to|on) the (left|right) of\b"), r"\1 of"),
+    (re.compile(r"\b(left of|right of|above|over|on top of|below|under|beneath|underneath) them\b"), r"\1 it"),
+    (re.compile(r"\b(?:over|on top of)\b"), "above"),
+    (re.compile(r"\b(?:under|beneath|underneath)\b"), "below"),
+)
+_SIDE = "(left of|right of|above|below)"
+_COLOR = f"({'|'.join(COLORS)})"
+_RELATION = re.compile(rf" (?:(?:that|which) )?(?:(?:is|are) )?{_SIDE} ")
+# "left of it", "left of it a cat"
+_OF_IT = re.compile(rf"^{_SIDE} it(?: (?:there )?(?:is|are))?(?: (.+))?$")
+# "left of a dog", "left of a dog is a cat"
+_FRONTED = re.compile(rf"^{_SIDE} (.+?)(?: (?:there )?(?<!that )(?<!which )(?:is|are) (.+))?$")
+_CLAUSE = re.compile(rf"^(?:that|which) (?:is|are) (?:{_SIDE} (.+)|{_COLOR})$")  # "which is above a bird"
+_ALL = re.compile(rf"^(?:both|all)(?: of them)? {_COLOR}$")
+_OF_THEM = re.compile(rf"^({'|'.join(_COUNTS)}) of them$")
+_PAINTED = re.compile(rf"^(.+) (?:that|which) (?:is|are) {_COLOR}$")
+# "a dog with a cat left of it" is a dog and a cat left of it; other uses of "with" are not understood.
+_AND = re.compile(r",? and,? |, | with (?=(?:(?! and )[^,])* (?:left of|right of|above|below) it\b)")
 # Words that change what the words around them mean; a phrase with one of them is not understood.
 _BINDING = _ARTICLES | {
-    *("at", "behind", "beneath", "beside", "between", "by", "from", "full", "has", "have", "holding", "in", "inside"),
-    *(
-        "is",
-        "are",
-        "near",
-        "next",
-        "no",
-        "not",
-        "of",
-        "off",
-        "on",
-        "onto",
-        "or",
-        "over",
-        "that",
-        "to",
-        "under",
-        "which",
-    ),
-    *("with", "without", "zero", "eleven", "twelve", "dozen", "few", "many", "several"),
+    *("all", "are", "at", "behind", "beneath", "beside", "between", "both", "by", "from", "full", "has", "have"),
+    *("holding", "in", "inside", "is", "it", "near", "next", "no", "not", "of", "off", "on", "onto", "or", "over"),
+    *("that", "them", "there", "to", "under", "which", "with", "without", "zero", "eleven", "twelve", "dozen", "few"),
+    *("many", "several"),
 }
 
 
@@ -96,9 +106,11 @@ def parse(text: str) -> Requirements:
         PromptError: the sentence has another form, names nothing that can be checked, or names a class twice.
     """
     body = " ".join(re.findall(r"[^\s,.;!?\"]+|,", text.lower())).replace(" ,", ",").strip(" ,")
-    body = _OPENING.sub("", body)
+    body = knowledge.named(_OPENING.sub("", body))
+    for pattern, plain in _PLAIN_WORDS:
+        body = pattern.sub(plain, body)
     try:
-        return _requirements([_related(part) for part in _AND.split(body)])
+        return _requirements(_things(_AND.split(body)))
     except _NotUnderstoodError as problem:
         raise PromptError(
             f"cannot tell what must be in {text!r}: {problem}; expected a sentence such as 'a photo of two red apples "
@@ -160,17 +172,94 @@ def _flat(things: Sequence[_Thing]) -> list[_Thing]:
     return [one for thing in things for one in (thing, *(_flat([thing.position[1]]) if thing.position else ()))]
 
 
-def _related(part: str) -> _Thing:
-    """'a cow left of a dog' or a single thing; a chain relates each thing to the next."""
+def _things(parts: Sequence[str]) -> list[_Thing]:
+    """The things of a list, where a part may also say more of the thing before it, or where the next one is."""
+    things: list[_Thing] = []
+    waiting: tuple[str, _Thing] | None = None  # the place of the next thing
+    after_count = False
+    for part in parts:
+        counted, after_count = after_count, False
+        if waiting is None and (fronted := _fronted(part, things)):
+            waiting, part = fronted
+        if waiting:
+            if part:
+                things.append(_placed(_related(part), *waiting))
+                waiting = None
+        elif match := _CLAUSE.match(part):
+            last = _last(things)
+            things.append(_deepest(last, match[1], _related(match[2])) if match[1] else _colored(last, match[3]))
+        elif match := _ALL.match(part):
+            things.append(_colored(_plain(things), match[1]))
+        elif match := _OF_THEM.match(part):
+            things.append(replace(_plain(things), count=_COUNTS[match[1]], exact=True))
+            after_count = True
+        elif counted and part in COLORS:  # after "three of them", "orange" is no fruit
+            things.append(_colored(_plain(things), part))
+        else:
+            things.append(_related(part, things))
+    if waiting:  # "a dog, left of a cat"
+        if not things:
+            raise _NotUnderstoodError(f"nothing is said to be {waiting[0]} it")
+        things.append(_placed(_plain(things), *waiting))
+    return things
+
+
+def _fronted(part: str, things: list[_Thing]) -> tuple[tuple[str, _Thing], str] | None:
+    """The place that a part begins with, and what it says is there: 'left of a dog' is a place without a thing."""
+    if match := _OF_IT.match(part):
+        return (match[1], _plain(things)), match[2] or ""
+    if match := _FRONTED.match(part):
+        return (match[1], _related(match[2])), match[3] or ""
+    return None
+
+
+def _last(things: list[_Thing]) -> _Thing:
+    """Take the thing that was named before."""
+    if not things:
+        raise _NotUnderstoodError("it says more of a thing that it has not named")
+    return things.pop()
+
+
+def _plain(things: list[_Thing]) -> _Thing:
+    """Take the thing before, which "it" can only mean if it is not related to another one."""
+    thing = _last(things)
+    if thing.position:
+        raise _NotUnderstoodError("it does not say which of two things is meant")
+    return thing
+
+
+def _placed(thing: _Thing, relation: str, target: _Thing) -> _Thing:
+    if thing.position:
+        raise _NotUnderstoodError("it relates a thing to two others, which GenEval's rule cannot check")
+    return replace(thing, position=(relation, target))
+
+
+def _deepest(thing: _Thing, relation: str, target: _Thing) -> _Thing:
+    """Relate the last thing of a chain to one more."""
+    if thing.position:
+        return replace(thing, position=(thing.position[0], _deepest(thing.position[1], relation, target)))
+    return replace(thing, position=(relation, target))
+
+
+def _colored(thing: _Thing, color: str) -> _Thing:
+    if thing.color:
+        raise _NotUnderstoodError("a thing has two colours")
+    return replace(thing, color=color)
+
+
+def _related(part: str, before: list[_Thing] | None = None) -> _Thing:
+    """'a cow left of a dog' or a single thing; a chain relates each thing to the next, "it" is the one before."""
     match = _RELATION.search(part)
     if match is None:
         return _thing(part)
-    relation = f"{match[1]} of" if match[1] else match[2]
-    thing, target = _thing(part[: match.start()]), _related(part[match.end() :])
-    return _Thing(thing.name, thing.count, thing.exact, thing.color, thing.unchecked, (relation, target))
+    thing, rest = _thing(part[: match.start()]), part[match.end() :]
+    target = _plain(before) if rest == "it" and before else _related(rest)
+    return _placed(thing, match[1], target)
 
 
 def _thing(phrase: str) -> _Thing:
+    if match := _PAINTED.match(phrase):
+        return _colored(_thing(match[1]), match[2])
     words = phrase.split()
     if words and words[0] in _ARTICLES:
         words = words[1:]
@@ -198,12 +287,12 @@ def _class_at_end(words: Sequence[str]) -> tuple[int, str | None, bool]:
     for length in (2, 1):
         if len(words) >= length and (form := " ".join(words[-length:])) in _FORMS:
             name = _FORMS[form]
-            return length, name, form not in (name, *_OTHER_NAMES)
+            return length, name, form not in (name, *SYNONYMS)
     return 0, None, False
 
 
 def _forms() -> dict[str, str]:
-    names = {name: name for name in CLASSES} | _OTHER_NAMES
+    names = {name: name for name in CLASSES} | SYNONYMS
     return {form: name for word, name in names.items() for form in plural_forms(word)} | names
 
 

@@ -1,5 +1,6 @@
 """The words of GenEval: its 80 classes, ten colours, numbers and four relations, and how English counts them.
 
+`SYNONYMS` are other names that people use, each for one class only: none is here that may mean something else ("bat").
 Names are the official ones (`computer mouse`, not COCO's `mouse`). Knows nothing about sentences or pictures.
 """
 
@@ -24,15 +25,29 @@ NUMBERS: tuple[str, ...] = (*("zero", "one", "two", "three", "four", "five", "si
 
 RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 
+SYNONYMS: dict[str, str] = {
+    "bike": "bicycle", "automobile": "car", "motorbike": "motorcycle", "plane": "airplane", "aeroplane": "airplane",
+    "lorry": "truck", "ship": "boat", "stoplight": "traffic light", "hydrant": "fire hydrant", "rucksack": "backpack",
+    "purse": "handbag", "necktie": "tie", "ball": "sports ball", "soccer ball": "sports ball",
+    "baseball mitt": "baseball glove", "racket": "tennis racket", "mug": "cup", "wineglass": "wine glass",
+    "hotdog": "hot dog", "doughnut": "donut", "sofa": "couch", "houseplant": "potted plant", "plant": "potted plant",
+    "table": "dining table", "television": "tv", "tv set": "tv", "mouse": "computer mouse", "remote": "tv remote",
+    "remote control": "tv remote", "keyboard": "computer keyboard", "phone": "cell phone", "cellphone": "cell phone",
+    "mobile phone": "cell phone", "smartphone": "cell phone", "fridge": "refrigerator", "microwave oven": "microwave",
+    "teddy": "teddy bear", "hair dryer": "hair drier", "hairdryer": "hair drier",
+}  # fmt: skip
+
 # Last word of a class -> its plural, where adding "s" or "es" would be wrong.
 _IRREGULAR = {
     "broccoli": "broccoli",
     "knife": "knives",
+    "lorry": "lorries",
     "mouse": "mice",
     "person": "people",
     "scissors": "scissors",
     "sheep": "sheep",
     "skis": "skis",
+    "teddy": "teddies",
 }
 
 

@@ -20,11 +20,14 @@ from transformers import (
 SPECIAL = ["<unk>", "<pad>", "<bos>", "<eos>", "<think>", "<boi>", "<eoi>", "<image>"]
 NOUNS = ["apple", "dog", "cat", "cup", "photo"]
 WORDS = ["a", "of", "and", "red", "blue", "green", *NOUNS, "left", "right", "above", "below", "two", "three", *",.;:"]
+WORDS += ["is", "are", "there", "the", "yes", "no", "?"]
 MILR_JSON = {
     "name": "tiny",
     "reasoning_prompt": "<bos>{prompt}<think>",
     "image_prompt": "<bos>{prompt}<think>{reasoning}<boi>",
     "direct_prompt": "<bos>{prompt}<boi>",
+    "question_prompt": "<bos><boi>{image}<eoi>{question}<think>",
+    "describe_prompt": "<bos><boi>{image}<eoi><think>",
     "reasoning_stop": ["<boi>"],
     "max_reasoning_tokens": 12,
     "guidance": 3.0,

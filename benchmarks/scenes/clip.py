@@ -21,8 +21,9 @@ from transformers import PreTrainedTokenizerFast
 from . import language
 from .corruptions import corrupt
 from .language import CAPTION_LENGTH
-from .training import Averaged, Losses, Schedule, train
-from .world import Painter, Requests, Scenes, lay_out, sample_requests
+from .layout import lay_out
+from .training import Averaged, Batch, Losses, Schedule, train
+from .world import Painter, Requests, Scenes, sample_requests
 
 _WRONG_CAPTIONS = 2
 _PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
@@ -42,15 +43,18 @@ def train_clip(
     model = open_clip.CLIP(**config).to(device)
     scenes, captions = _captioned_scenes(painter, tokenizer, pool, generator)
 
-    def losses(step: int, share: float) -> Losses:
-        with torch.no_grad():
-            rows = torch.randint(len(captions), (schedule.batch,), generator=generator, device=device)
-            images = normalised(painter.render(scenes[rows]))
+    def draw(step: int) -> Batch:
+        rows = torch.randint(len(captions), (schedule.batch,), generator=generator, device=device)
+        return normalised(painter.render(scenes[rows])), captions[rows].transpose(0, 1).flatten(0, 1)
+
+    right = torch.arange(schedule.batch, device=device)
+
+    def losses(batch: Batch, share: Tensor) -> Losses:
+        images, words = batch
         seen = model.encode_image(images, normalize=True).float()
-        said = model.encode_text(captions[rows].transpose(0, 1).flatten(0, 1), normalize=True).float()
+        said = model.encode_text(words, normalize=True).float()
         scale = model.logit_scale.exp().clamp(max=100.0)
         logits = scale * seen @ said.T  # [B, 3B], the true captions first
-        right = torch.arange(schedule.batch, device=device)
         own = logits.view(schedule.batch, -1, schedule.batch).diagonal(dim1=0, dim2=2).T  # [B, 3]
         return {
             "image": F.cross_entropy(logits, right),
@@ -59,7 +63,7 @@ def train_clip(
         }
 
     average = Averaged(model, 0.997)
-    train("clip", model.parameters(), losses, schedule, average.update)
+    train("clip", model.parameters(), draw, losses, schedule, average.update, capture=True)
     average.apply()
     return model.requires_grad_(False).eval()
 
@@ -73,7 +77,7 @@ def similarity(model: nn.Module, tokenizer: PreTrainedTokenizerFast, images: Ten
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
-    """Token ids [N, 24], padded on the right, as open_clip's own wrapper of the tokenizer gives them."""
+    """Token ids [N, length], padded on the right, as open_clip's own wrapper of the tokenizer gives them."""
     pad = tokenizer.pad_token_id
     lines = tokenizer.backend_tokenizer.encode_batch(captions, add_special_tokens=False)
     return torch.tensor([(line.ids + [pad] * CAPTION_LENGTH)[:CAPTION_LENGTH] for line in lines])
@@ -103,7 +107,7 @@ def save_clip(model: nn.Module, config: dict[str, Any], tokenizer: PreTrainedTok
 def _captioned_scenes(
     painter: Painter, tokenizer: PreTrainedTokenizerFast, count: int, generator: torch.Generator
 ) -> tuple[Scenes, Tensor]:
-    """Scenes and ids [N, 3, 24]: the true caption, then wrong ones."""
+    """Scenes and ids [N, 3, length]: the true caption, then wrong ones."""
     rng = random.Random(generator.initial_seed())
     classes = len(painter.classes)
     requests = sample_requests(count, classes, generator)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .concepts import COLORS, MAX_OBJECTS
-from .world import COUNTED_TAGS, MAX_GROUPS, Requests, tag_index
+from .world import MAX_GROUPS, Requests
 
 KINDS: tuple[str, ...] = ("class", "color", "count", "place")
 _OPPOSITE = (0, 2, 1, 4, 3)  # another relation may hold as well, the opposite never does
@@ -21,17 +21,18 @@ _OPPOSITE = (0, 2, 1, 4, 3)  # another relation may hold as well, the opposite n
 def corrupt(requests: Requests, classes: int, generator: torch.Generator) -> tuple[Requests, Tensor]:
     """Wrong requests and, per row, the index in KINDS of what is wrong; the kind is drawn among those that apply."""
     rows, device = len(requests), requests.tag.device
-    counted = torch.isin(requests.tag, tag_index(*COUNTED_TAGS, device=device))
+    counted = requests.count[:, 0] > 1
     colored = (requests.color > 0).any(1)
-    applies = torch.stack([torch.ones_like(colored), colored, counted, requests.relation > 0], dim=1)
+    applies = torch.stack([torch.ones_like(colored), colored, counted, requests.relation[:, 0] > 0], dim=1)
     kind = torch.multinomial(applies.float(), 1, generator=generator)[:, 0]
     label = torch.where((kind == 0)[:, None], _other_class(requests, classes, generator), requests.label)
     color = torch.where((kind == 1)[:, None], _other_color(requests, generator), requests.color)
     count = requests.count.clone()
-    shift = torch.randint(1, MAX_OBJECTS, (rows,), generator=generator, device=device)
-    count[:, 0] = torch.where(kind == 2, (count[:, 0] - 1 + shift) % MAX_OBJECTS + 1, count[:, 0])
+    # From two to five: "an apple" is true of three apples.
+    shift = torch.randint(1, MAX_OBJECTS - 1, (rows,), generator=generator, device=device)
+    count[:, 0] = torch.where(kind == 2, (count[:, 0] - 2 + shift) % (MAX_OBJECTS - 1) + 2, count[:, 0])
     opposite = torch.tensor(_OPPOSITE, device=device)[requests.relation]
-    relation = torch.where(kind == 3, opposite, requests.relation)
+    relation = torch.where((kind == 3)[:, None], opposite, requests.relation)
     return replace(requests, label=label, color=color, count=count, relation=relation), kind
 
 
@@ -51,11 +52,11 @@ def _other_color(requests: Requests, generator: torch.Generator) -> Tensor:
     changed = torch.where(_one_group(requests.color > 0, generator), other, requests.color)
     differ = (requests.color[:, :2] > 0).all(1) & (requests.color[:, 0] != requests.color[:, 1])
     swap = differ & (torch.rand(rows, generator=generator, device=device) < 0.5)
-    return torch.where(swap[:, None], requests.color[:, [1, 0, 2]], changed)
+    return torch.where(swap[:, None], requests.color[:, [1, 0, *range(2, MAX_GROUPS)]], changed)
 
 
 def _one_group(eligible: Tensor, generator: torch.Generator) -> Tensor:
-    """[B, 3] true for one of the eligible groups of each row, for none where none is."""
+    """[B, 5] true for one of the eligible groups of each row, for none where none is."""
     chance = torch.rand(eligible.shape, generator=generator, device=eligible.device) * eligible
     chosen = torch.arange(MAX_GROUPS, device=eligible.device) == chance.argmax(1, keepdim=True)
     return chosen & eligible

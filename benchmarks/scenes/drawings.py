@@ -1,4 +1,4 @@
-"""Fifteen things that the emoji font lacks, drawn with a few shapes each.
+"""Eighteen things that the emoji font lacks or shows poorly, drawn with a few shapes each.
 
 Coordinates are on a 256 x 256 canvas. Every drawing has a dark outline: a grey thing on a grey ground cannot be seen.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 Pen = ImageDraw.ImageDraw
 _SIZE = 256
@@ -169,6 +169,31 @@ def _hair_drier(pen: Pen) -> None:
     pen.ellipse((2, 38, 26, 118), fill="#37474f")
 
 
+def _stop_sign(pen: Pen) -> None:
+    _box(pen, (116, 180, 140, 254), "#90a4ae", 4, 5)
+    for inset, color in ((0, _LINE), (7, "#fafafa"), (18, _RED)):
+        low, high, cut = 14 + inset, 202 - inset, 56 - inset // 2
+        corners = [(low + cut, low), (high - cut, low), (high, low + cut), (high, high - cut)]
+        corners += [(high - cut, high), (low + cut, high), (low, high - cut), (low, low + cut)]
+        pen.polygon([(x + 20, y - 10) for x, y in corners], fill=color)
+    pen.text((128, 98), "STOP", fill="#fafafa", anchor="mm", font=ImageFont.load_default(64), stroke_width=2)
+
+
+def _snowboard(pen: Pen) -> None:
+    _stroke(pen, [(52, 204), (204, 52)], "#7e57c2", 72)
+    _stroke(pen, [(62, 194), (194, 62)], "#b39ddb", 20)
+    for x, y in ((92, 164), (164, 92)):
+        _stroke(pen, [(x - 26, y - 26), (x + 26, y + 26)], "#ffca28", 22)
+
+
+def _skis(pen: Pen) -> None:
+    for shift in (0, 84):
+        _stroke(pen, [(22 + shift, 236), (118 + shift, 40), (150 + shift, 22)], "#1e88e5", 26)
+        _stroke(pen, [(58 + shift, 162), (84 + shift, 110)], "#fdd835", 30)
+    _stroke(pen, [(234, 250), (234, 96)], _STEEL, 8)
+    _stroke(pen, [(214, 220), (250, 220)], _DARK, 4)
+
+
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
     "fire hydrant": _fire_hydrant,
     "parking meter": _parking_meter,
@@ -185,4 +210,7 @@ DRAWINGS: dict[str, Callable[[Pen], None]] = {
     "sink": _sink,
     "refrigerator": _refrigerator,
     "hair drier": _hair_drier,
+    "stop sign": _stop_sign,
+    "snowboard": _snowboard,
+    "skis": _skis,
 }

@@ -20,7 +20,8 @@ from milr_rewards.detector import Detection, SceneDetector
 
 from . import language, sampling, tokeniser
 from .corruptions import KINDS, corrupt
-from .world import IMAGE_SIZE, TAGS, Painter, Requests, lay_out, sample_requests
+from .layout import lay_out
+from .world import IMAGE_SIZE, TAGS, Painter, Requests, sample_requests
 
 THRESHOLD = 0.3
 OFFICIAL_TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -81,7 +82,7 @@ def true_scenes(painter: Painter, count: int, seed: int) -> tuple[Tensor, list[d
     for tag in OFFICIAL_TAGS:
         requests = sample_requests(count // len(OFFICIAL_TAGS), len(painter.classes), generator, tag)
         requests = _official(requests)
-        images.append(painter.render(lay_out(requests, generator)))
+        images.append(painter.render(lay_out(requests, generator, rounds=4)))
         rows += language.metadata(requests, painter.classes)
     return torch.cat(images), rows
 
@@ -104,7 +105,7 @@ def pair_figures(
 
     generator = torch.Generator(painter.atlas.device).manual_seed(seed)
     requests = sample_requests(count, len(painter.classes), generator)
-    images = painter.render(lay_out(requests, generator))
+    images = painter.render(lay_out(requests, generator, rounds=4))
     if reconstruct is not None:
         images = reconstruct(images)
     wrong, kind = corrupt(requests, len(painter.classes), generator)

@@ -23,7 +23,7 @@ from .sampling import Setting
 from .world import IMAGE_SIZE
 
 # Chosen on GenEval's prompts with the choosing seed; README.md has the table.
-DEFAULT_SETTING = Setting(guidance=1.5, temperature=0.6, reasoning_temperature=0.3)
+DEFAULT_SETTING = Setting(guidance=1.5, temperature=1.0, reasoning_temperature=0.7)
 
 # What the milr backend reads beside transformers' own files.
 BACKEND_FACTS = {
@@ -31,6 +31,8 @@ BACKEND_FACTS = {
     "reasoning_prompt": language.REASONING_PROMPT,
     "image_prompt": language.IMAGE_PROMPT,
     "direct_prompt": language.DIRECT_PROMPT,
+    "question_prompt": language.QUESTION_PROMPT,
+    "describe_prompt": language.DESCRIBE_PROMPT,
     "reasoning_stop": [language.BOI],
     "max_reasoning_tokens": 96,
     **DEFAULT_SETTING._asdict(),

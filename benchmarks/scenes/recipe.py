@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import JanusConfig, JanusVQVAEConfig
 
-from .concepts import COLORS
+from .concepts import MAX_OBJECTS
+from .detectors import Diet
 from .language import CAPTION_LENGTH
 from .language_model import IMAGE_TOKENS
 from .training import Schedule
@@ -24,7 +25,7 @@ class DetectorRecipe:
     context: str
     width: int
     seed: int
-    jitter: float
+    diet: Diet
     clean: Schedule
     adapted: Schedule
 
@@ -33,12 +34,14 @@ class DetectorRecipe:
 class Recipe:
     """The whole recipe. Seeds of training, choosing and reporting never meet."""
 
-    critic: DetectorRecipe
-    judge: DetectorRecipe
+    detectors: dict[str, DetectorRecipe]
     tokeniser: Schedule
     tokeniser_warm_steps: int
     vq: dict[str, Any]
+    sight: Schedule
+    reading_pool: int
     language_model: Schedule
+    reading_batch: int
     pool: int
     text: dict[str, Any]
     vision: dict[str, Any]
@@ -88,7 +91,7 @@ def _text(hidden: int, layers: int, heads: int, mlp: int) -> dict[str, Any]:
         "num_attention_heads": heads,
         "num_key_value_heads": heads,
         "intermediate_size": mlp,
-        "vocab_size": 512,  # more than the tokenizer has words: room for words to come
+        "vocab_size": 1024,  # more than the tokenizer has words: room for words to come
         "max_position_embeddings": 1024,
         "rms_norm_eps": 1e-6,
     }
@@ -110,7 +113,7 @@ def _clip(width: int, layers: list[int], text_width: int, text_layers: int) -> d
         "vision_cfg": {"image_size": IMAGE_SIZE, "layers": layers, "width": width, "head_width": 64},
         "text_cfg": {
             "context_length": CAPTION_LENGTH,
-            "vocab_size": 512,
+            "vocab_size": 1024,
             "width": text_width,
             "heads": text_width // 64,
             "layers": text_layers,
@@ -119,33 +122,53 @@ def _clip(width: int, layers: list[int], text_width: int, text_layers: int) -> d
     }
 
 
+def _detectors(
+    widths: tuple[int, int, int], clean: Schedule, adapted: Schedule, diets: tuple[Diet, Diet, Diet]
+) -> dict[str, DetectorRecipe]:
+    """A critic, a judge that took no part in training anything, and a third that checks the judge."""
+    kinds = zip(
+        ("critic", "judge", "third"), ("pyramid", "dilated", "attention"), (11, 23, 37), widths, diets, strict=True
+    )
+    return {
+        name: DetectorRecipe(context, width, seed, diet, clean, adapted) for name, context, seed, width, diet in kinds
+    }
+
+
+_DIETS = (
+    Diet(),
+    Diet(prompted=0.4, broken=0.4, things=(2, MAX_OBJECTS), ground=0.04, jitter=1.4, blur=0.5, gain=1.5),
+    Diet(prompted=0.3, broken=0.35, ground=0.02, jitter=1.2, noise=2.0, gain=0.5),
+)
+
 FULL = Recipe(
-    critic=DetectorRecipe(
-        "pyramid", 44, 11, 1.0, Schedule(1150, 256, 2e-3), Schedule(360, 256, 1e-3, warmup=20, seconds=40)
+    detectors=_detectors(
+        (44, 48, 48), Schedule(1800, 256, 2e-3, seconds=45), Schedule(700, 256, 1e-3, warmup=20, seconds=40), _DIETS
     ),
-    judge=DetectorRecipe(
-        "dilated", 48, 23, 1.6, Schedule(1150, 256, 2e-3), Schedule(360, 256, 1e-3, warmup=20, seconds=40)
-    ),
-    tokeniser=Schedule(12000, 128, 9e-4, seconds=258, weight_decay=1e-4, betas=(0.9, 0.95)),
-    tokeniser_warm_steps=150,
-    vq=_vq(32, [1, 2, 2, 4], 2, 64, 1024, 384),
-    language_model=Schedule(5800, 512, 1.2e-3, warmup=150, seconds=200, weight_decay=0.05, betas=(0.9, 0.95)),
-    pool=320_000,
+    tokeniser=Schedule(14000, 96, 9e-4, seconds=300, weight_decay=1e-4, betas=(0.9, 0.95)),
+    tokeniser_warm_steps=200,
+    vq=_vq(32, [1, 2, 4, 4], 1, 64, 1024, 384),
+    sight=Schedule(8000, 256, 1e-3, seconds=75, warmup=200, weight_decay=0.05),
+    reading_pool=240_000,
+    language_model=Schedule(12000, 512, 1.2e-3, warmup=150, seconds=380, weight_decay=0.05, betas=(0.9, 0.95)),
+    reading_batch=128,
+    pool=700_000,
     text=_text(384, 7, 6, 1024),
-    vision=_vision(192, 4, 3, 384),
-    clip=Schedule(3000, 512, 1.5e-3, seconds=120, weight_decay=0.05),
+    vision=_vision(192, 6, 3, 384),
+    clip=Schedule(6000, 512, 1.5e-3, seconds=110, weight_decay=0.05),
     clip_pool=150_000,
     clip_model=_clip(16, [1, 2, 2, 1], 128, 3),
 )
 
 TOY = replace(
     FULL,
-    critic=DetectorRecipe("pyramid", 8, 11, 1.0, Schedule(12, 16, 4e-3, warmup=5), Schedule(2, 8, 1e-3, warmup=2)),
-    judge=DetectorRecipe("dilated", 8, 23, 1.6, Schedule(12, 16, 4e-3, warmup=5), Schedule(2, 8, 1e-3, warmup=2)),
+    detectors=_detectors((8, 8, 8), Schedule(12, 16, 4e-3, warmup=5), Schedule(2, 8, 1e-3, warmup=2), _DIETS),
     tokeniser=Schedule(8, 4, 1e-3, warmup=2),
     tokeniser_warm_steps=4,
     vq=_vq(32, [1, 1, 1, 2], 1, 32, 64, 64),
+    sight=Schedule(4, 8, 1e-3, warmup=2),
+    reading_pool=64,
     language_model=Schedule(8, 8, 1e-3, warmup=2),
+    reading_batch=4,
     pool=48,
     text=_text(64, 2, 2, 128),
     vision=_vision(64, 1, 2, 64),
@@ -169,15 +192,13 @@ def shortened(recipe: Recipe, share: float) -> Recipe:
 
     return replace(
         recipe,
-        critic=cut_detector(recipe.critic),
-        judge=cut_detector(recipe.judge),
+        detectors={name: cut_detector(detector) for name, detector in recipe.detectors.items()},
         tokeniser=cut(recipe.tokeniser),
         tokeniser_warm_steps=max(1, int(recipe.tokeniser_warm_steps * share)),
+        sight=cut(recipe.sight),
+        reading_pool=max(1024, int(recipe.reading_pool * share)),
         language_model=cut(recipe.language_model),
         pool=max(4096, int(recipe.pool * share)),
         clip=cut(recipe.clip),
         clip_pool=max(1024, int(recipe.clip_pool * share)),
     )
-
-
-COLOR_NAMES = tuple(COLORS)

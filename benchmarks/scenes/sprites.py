@@ -21,15 +21,15 @@ DEFAULT_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 _STRIKE = 109  # the only size at which the font has bitmaps
 _INK = 16  # alpha (of 255) above which a pixel belongs to the thing
 
-# The nearest glyph of each thing; loose ones: a tie on a shirt, a racket with its ball, a rider on the snowboard.
+# The nearest glyph of each thing; loose ones: a tie on a shirt, a racket with its ball.
 GLYPHS: dict[str, str] = {
     "person": "\U0001f9cd", "bicycle": "\U0001f6b2", "car": "\U0001f697", "motorcycle": "\U0001f3cd",
     "airplane": "\u2708", "bus": "\U0001f68c", "train": "\U0001f682", "truck": "\U0001f69a", "boat": "\u26f5",
-    "traffic light": "\U0001f6a6", "stop sign": "\U0001f6d1", "bird": "\U0001f426", "cat": "\U0001f408",
+    "traffic light": "\U0001f6a6", "bird": "\U0001f426", "cat": "\U0001f408",
     "dog": "\U0001f415", "horse": "\U0001f40e", "sheep": "\U0001f411", "cow": "\U0001f404",
     "elephant": "\U0001f418", "bear": "\U0001f43b", "zebra": "\U0001f993", "giraffe": "\U0001f992",
     "backpack": "\U0001f392", "umbrella": "\u2602", "handbag": "\U0001f45c", "tie": "\U0001f454",
-    "suitcase": "\U0001f9f3", "frisbee": "\U0001f94f", "skis": "\U0001f3bf", "snowboard": "\U0001f3c2",
+    "suitcase": "\U0001f9f3", "frisbee": "\U0001f94f",
     "sports ball": "\u26bd", "kite": "\U0001fa81", "skateboard": "\U0001f6f9", "tennis racket": "\U0001f3be",
     "bottle": "\U0001f37e", "wine glass": "\U0001f377", "cup": "\u2615", "knife": "\U0001f52a",
     "spoon": "\U0001f944", "bowl": "\U0001f963", "banana": "\U0001f34c", "apple": "\U0001f34e",
@@ -75,7 +75,8 @@ def recolour(sprite: NDArray[np.uint8], paint: tuple[float, float, float]) -> ND
     """Paint a sprite in one colour and keep its shading.
 
     Brightness is first stretched over the sprite's own range, so that a dark thing can be painted yellow. The ramp
-    starts at 0.60: from 0.45, orange on dark sprites looked brown. Black and white need ramps of their own.
+    starts at 0.64: from 0.45, orange on dark sprites looks brown and yellow olive. Highlights fade towards white, so
+    that inner lines stay. Black and white need ramps of their own.
     """
     rgb, alpha = sprite[..., :3].astype(np.float32) / 255, sprite[..., 3:]
     brightness = rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -83,11 +84,12 @@ def recolour(sprite: NDArray[np.uint8], paint: tuple[float, float, float]) -> ND
     stretched = np.clip((brightness - low) / max(high - low, 1e-3), 0, 1)[..., None]
     color = np.array(paint, dtype=np.float32)
     if not color.any():
-        painted = 0.03 + 0.27 * stretched.repeat(3, axis=-1)
+        painted = 0.03 + 0.33 * stretched.repeat(3, axis=-1)
     elif color.all() and color.min() == 1:
-        painted = 0.80 + 0.20 * stretched.repeat(3, axis=-1)
+        painted = 0.85 + 0.15 * stretched.repeat(3, axis=-1)
     else:
-        painted = color * (0.60 + 0.48 * stretched)
+        highlight = 0.5 * np.clip(stretched - 0.6, 0, None) * (1 - color)
+        painted = color * (0.64 + 0.40 * stretched) + highlight
     return np.concatenate([(painted.clip(0, 1) * 255).round().astype(np.uint8), alpha], axis=-1)
 
 

@@ -1,6 +1,7 @@
 """The stages of the recipe, in order. Each reads what earlier ones left in a folder and leaves its own there.
 
-    detectors -> tokeniser -> adapted -> language-model -> clip -> figures
+    detectors -> tokeniser -> adapted
+    sight                  -> language-model -> clip -> detector-figures, model-figures
 
 A stage whose output is there is skipped, so a run that was cut off goes on where it stopped. Outputs appear under their
 final name only when they are complete.
@@ -21,21 +22,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+from safetensors.torch import load_file, save_file
+from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from milr_rewards.detector import DetectorConfig, SceneDetector
 
-from . import evaluate, language, tokeniser
-from .detectors import new_detector, train_detector
+from . import benchmark, calibration, evaluate, language, tokeniser
+from .detectors import DETECTOR_COLORS, new_detector, train_detector
 from .export import DEFAULT_SETTING, save_mini
-from .language_model import build_pool, train_language_model
-from .recipe import COLOR_NAMES, DetectorRecipe, Recipe
+from .language_model import Sight, build_pool, new_model, text_workers, train_language_model
+from .reading import PatchHeads, ReadingPool, build_reading_pool, train_vision
+from .reading_figures import own_picture_figures, reading_figures
+from .recipe import Recipe
 from .sampling import Setting
 from .sprites import Sprites
 from .world import Painter, sample_requests
 
 log = logging.getLogger(__name__)
+_SIGHT = ("vision", "aligner", "heads")  # what the stage `sight` trains, and its files
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,27 @@ class Workshop:
         """Random numbers of one stage."""
         return torch.Generator(self.device).manual_seed(self.recipe.seed + 1000 * offset)
 
+    def new_model(self) -> JanusForConditionalGeneration:
+        """`mini` before it learns anything but the tokeniser."""
+        return new_model(self.config(), self.vq(), self.recipe.seed)
+
+    def config(self) -> JanusConfig:
+        """The configuration of `mini`."""
+        tokenizer = self.tokenizer
+        ids = (tokenizer.convert_tokens_to_ids(language.IMAGE), tokenizer.pad_token_id)
+        return self.recipe.janus_config(*ids, tokenizer.bos_token_id, tokenizer.eos_token_id)
+
+    def new_heads(self) -> PatchHeads:
+        """Heads for the patches that the vision tower sees."""
+        return PatchHeads(self.recipe.text["hidden_size"], len(self.sprites.classes)).to(self.device)
+
+    def reading_pool(self, offset: int, reconstruct: Callable[[torch.Tensor], torch.Tensor] | None) -> ReadingPool:
+        """Pictures to read, half of them through `reconstruct`."""
+        with text_workers() as workers:
+            return build_reading_pool(
+                self.painter, self.recipe.reading_pool, self.generator(offset), reconstruct, workers
+            )
+
     def detector(self, name: str) -> SceneDetector:
         """A detector that an earlier stage left."""
         return SceneDetector.load(self.out / name, self.device)
@@ -81,19 +107,16 @@ class Workshop:
 
 
 def detectors(shop: Workshop) -> None:
-    """Critic and judge on clean scenes."""
-    for name, recipe in (("critic", shop.recipe.critic), ("judge", shop.recipe.judge)):
+    """Critic, judge and third on clean scenes."""
+    for name, recipe in shop.recipe.detectors.items():
         with _new_output(shop.out / f"clean-{name}") as folder:
             if folder:
                 config = DetectorConfig(
-                    shop.sprites.classes,
-                    COLOR_NAMES,
-                    width=recipe.width,
-                    context=recipe.context,
+                    shop.sprites.classes, DETECTOR_COLORS, width=recipe.width, context=recipe.context
                 )
                 detector = new_detector(config, shop.device, recipe.seed)
                 generator = shop.generator(recipe.seed)
-                train_detector(f"clean {name}", detector, shop.painter, recipe.clean, generator, recipe.jitter)
+                train_detector(f"clean {name}", detector, shop.painter, recipe.clean, generator, recipe.diet)
                 detector.save(folder)
 
 
@@ -113,37 +136,45 @@ def image_tokeniser(shop: Workshop) -> None:
 
 
 def adapted_detectors(shop: Workshop) -> None:
-    """Critic and judge on half reconstructions: the ones that ship."""
-    reconstruct = partial(tokeniser.reconstruct, shop.vq())
-    for name, recipe in (("critic", shop.recipe.critic), ("judge", shop.recipe.judge)):
+    """The detectors on pictures from the tokeniser too: the ones that ship."""
+    vq = shop.vq()
+    for name, recipe in shop.recipe.detectors.items():
         with _new_output(shop.out / f"scenes-{name}") as folder:
             if folder:
-                _adapt(shop, name, recipe, reconstruct).save(folder)
+                detector = shop.detector(f"clean-{name}")
+                generator = shop.generator(recipe.seed + 1)
+                train_detector(f"adapted {name}", detector, shop.painter, recipe.adapted, generator, recipe.diet, vq)
+                detector.save(folder)
 
 
-def _adapt(
-    shop: Workshop, name: str, recipe: DetectorRecipe, reconstruct: Callable[[torch.Tensor], torch.Tensor]
-) -> SceneDetector:
-    detector = shop.detector(f"clean-{name}")
-    generator = shop.generator(recipe.seed + 1)
-    return train_detector(
-        f"adapted {name}", detector, shop.painter, recipe.adapted, generator, recipe.jitter, reconstruct
-    )
+def sight(shop: Workshop) -> None:
+    """The vision tower and its aligner, by naming what covers each patch."""
+    with _new_output(shop.out / "sight") as folder:
+        if folder:
+            # The rest of the model, and its tokeniser, are not needed yet.
+            model, heads = JanusForConditionalGeneration(shop.config()).to(shop.device).model, shop.new_heads()
+            pool = shop.reading_pool(5, reconstruct=None)
+            parts = (model.vision_model, model.aligner)
+            train_vision(*parts, heads, pool, shop.recipe.sight, shop.generator(6), capture=True)
+            for part, name in zip((*parts, heads), _SIGHT, strict=True):
+                save_file(part.state_dict(), folder / f"{name}.safetensors")
 
 
 def language_model(shop: Workshop) -> None:
-    """The language part, and with it the whole of `mini`."""
+    """The language part, which writes, draws and reads, and with it the whole of `mini`."""
     with _new_output(shop.out / "mini") as folder:
         if folder:
-            recipe, tokenizer, vq = shop.recipe, shop.tokenizer, shop.vq()
-            ids = (tokenizer.convert_tokens_to_ids(language.IMAGE), tokenizer.pad_token_id)
-            config = recipe.janus_config(*ids, tokenizer.bos_token_id, tokenizer.eos_token_id)
-            vocabulary = config.text_config.vocab_size
+            recipe, tokenizer = shop.recipe, shop.tokenizer
+            model, heads = shop.new_model(), shop.new_heads()
+            for part, name in zip((model.model.vision_model, model.model.aligner, heads), _SIGHT, strict=True):
+                part.load_state_dict(load_file(shop.out / "sight" / f"{name}.safetensors"))
+            vocabulary = model.config.text_config.vocab_size
             began = time.monotonic()
-            pool = build_pool(shop.painter, vq, tokenizer, vocabulary, recipe.pool, shop.generator(2))
-            log.info("pool of %d tokenised scenes: %.1f s", recipe.pool, time.monotonic() - began)
-            generator = shop.generator(3)
-            model = train_language_model(config, vq, pool, tokenizer, recipe.language_model, generator)
+            seen = Sight(shop.reading_pool(7, partial(tokeniser.reconstruct, shop.vq())), heads)
+            pool = build_pool(shop.painter, shop.vq(), tokenizer, vocabulary, recipe.pool, shop.generator(2))
+            log.info("pools: %.1f s", time.monotonic() - began)
+            schedule = recipe.language_model
+            train_language_model(model, pool, seen, tokenizer, schedule, recipe.reading_batch, shop.generator(3))
             save_mini(model, tokenizer, folder, shop.max_shard_size)
 
 
@@ -160,43 +191,55 @@ def contrastive_model(shop: Workshop) -> None:
             save_clip(model, recipe.clip_model, shop.tokenizer, folder)
 
 
-def figures(shop: Workshop) -> None:
-    """Every figure of the README, and a sheet of a hundred pictures."""
-    with _new_output(shop.out / "figures") as folder:
-        if folder:
-            table = {
-                "detectors": _detector_figures(shop),
-                "pairs": _pair_figures(shop),
-                "mini": _mini_figures(shop, folder),
-            }
-            (folder / "figures.json").write_text(json.dumps(table, indent=2) + "\n")
-            log.info("%s", json.dumps(table, indent=2))
-
-
-def _detector_figures(shop: Workshop) -> dict[str, Any]:
+def detector_figures(shop: Workshop) -> None:
+    """What the README says of the tokeniser, the detectors and the contrastive model."""
     seed, count = shop.recipe.reporting_seed, shop.recipe.fresh_scenes
     reconstruct = partial(tokeniser.reconstruct, shop.vq())
-    table: dict[str, Any] = {}
-    for name in ("clean-critic", "clean-judge", "scenes-critic", "scenes-judge"):
+    common = (shop.painter, count, seed)
+    table: dict[str, Any] = {"tokeniser": _tokeniser_figures(shop), "pairs": _pair_figures(shop)}
+    for name in (f"{phase}-{name}" for name in shop.recipe.detectors for phase in ("clean", "scenes")):
         detector = shop.detector(name)
         table[name] = {
-            "clean": evaluate.detector_figures(detector, shop.painter, count, seed),
-            "reconstructed": evaluate.detector_figures(detector, shop.painter, count, seed, reconstruct),
+            kind: {
+                "rule": evaluate.detector_figures(detector, *common, through),
+                "broken": calibration.broken_figures(detector, *common, through),
+                "calibration": calibration.calibration_figures(detector, *common, through),
+            }
+            for kind, through in (("rendered", None), ("reconstructed", reconstruct))
         }
-    images, _ = evaluate.true_scenes(shop.painter, count, seed)
-    error = (reconstruct(images) - images).square().mean((1, 2, 3))
-    table["tokeniser PSNR"] = round((-10 * error.log10()).mean().item(), 2)
-    usage = torch.bincount(tokeniser.encode(shop.vq(), images).flatten(), minlength=shop.recipe.vq["num_embeddings"])
-    share = usage / usage.sum()
-    table["tokeniser perplexity"] = round((-(share * (share + 1e-9).log()).sum()).exp().item(), 1)
-    return table
+    _write(shop.out / "detector-figures.json", table)
+
+
+def model_figures(shop: Workshop) -> None:
+    """What the README says of `mini`, and a sheet of a hundred pictures."""
+    with _new_output(shop.out / "figures") as folder:
+        if folder:
+            _write(folder / "model-figures.json", _mini_figures(shop, folder))
+
+
+def _write(path: Path, table: dict[str, Any]) -> None:
+    path.write_text(json.dumps(table, indent=2) + "\n")
+    log.info("%s", json.dumps(table, indent=2))
+
+
+def _tokeniser_figures(shop: Workshop) -> dict[str, float]:
+    vq = shop.vq()
+    images, _ = evaluate.true_scenes(shop.painter, shop.recipe.fresh_scenes, shop.recipe.reporting_seed)
+    tokens = tokeniser.encode(vq, images)
+    error = (tokeniser.decode(vq, tokens) - images).square().mean((1, 2, 3))
+    share = torch.bincount(tokens.flatten(), minlength=shop.recipe.vq["num_embeddings"]) / tokens.numel()
+    return {
+        "PSNR": round((-10 * error.log10()).mean().item(), 2),
+        "perplexity": round((-(share * (share + 1e-9).log()).sum()).exp().item(), 1),
+        "same tokens elsewhere": round(tokeniser.steadiness(vq, shop.painter, shop.generator(8)), 4),
+    }
 
 
 def _pair_figures(shop: Workshop) -> dict[str, Any]:
     import open_clip
 
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{shop.out / 'scenes-clip'}", device=shop.device)
-    judges = {"critic": shop.detector("scenes-critic"), "judge": shop.detector("scenes-judge")}
+    judges = {name: shop.detector(f"scenes-{name}") for name in shop.recipe.detectors}
     seed, count = shop.recipe.reporting_seed, shop.recipe.fresh_scenes
     common = (shop.painter, judges, model, shop.tokenizer, count, seed)
     reconstruct = partial(tokeniser.reconstruct, shop.vq())
@@ -205,23 +248,37 @@ def _pair_figures(shop: Workshop) -> dict[str, Any]:
 
 def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
     model, tokenizer, recipe = shop.mini(), shop.tokenizer, shop.recipe
-    judges = {"judge": shop.detector("scenes-judge"), "critic": shop.detector("scenes-critic")}
+    judges = {name: shop.detector(f"scenes-{name}") for name in recipe.detectors}
     rows = _geneval_rows(shop)
     prompts = [row["prompt"] for row in rows]
-    table: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for setting in _settings_to_compare(DEFAULT_SETTING) if recipe.compare_settings else ():
         images, _ = evaluate.generate(model, tokenizer, prompts, recipe.choosing_seed, setting)
-        table[f"choosing seed, {setting}"] = evaluate.geneval_figures(judges, images, rows)
+        drawn[f"choosing seed, {setting}"] = evaluate.geneval_figures(judges, images, rows)
     for number in range(recipe.reported_images):
         images, plans = evaluate.generate(model, tokenizer, prompts, recipe.reporting_seed + number, DEFAULT_SETTING)
-        table[f"reporting seed {number}, {DEFAULT_SETTING}"] = evaluate.geneval_figures(judges, images, rows)
+        drawn[f"reporting seed {number}, {DEFAULT_SETTING}"] = evaluate.geneval_figures(judges, images, rows)
         if number == 0:
+            first = images
             shown = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))[:100].tolist()
             evaluate.contact_sheet(images[shown]).save(folder / "sheet.png")
             passed = evaluate.verdicts(judges["judge"], images, rows)
             lines = [f"{index}: {passed[row]!s:5} {prompts[row]} | {plans[row]}" for index, row in enumerate(shown)]
             (folder / "sheet.txt").write_text("\n".join(lines) + "\n")
-    return table
+    harder = benchmark.load()[:: 1 if recipe.compare_settings else 64]
+    pictures, _ = evaluate.generate(
+        model, tokenizer, [row["prompt"] for row in harder], recipe.reporting_seed, DEFAULT_SETTING
+    )
+    scenes = evaluate.geneval_figures(judges, pictures, harder) if recipe.compare_settings else {}
+    common = (model, tokenizer, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
+    reading = {
+        "rendered": reading_figures(*common),
+        "reconstructed": reading_figures(*common, partial(tokeniser.reconstruct, model.model.vqmodel.float())),
+        "own pictures": own_picture_figures(
+            model, tokenizer, first, rows, evaluate.verdicts(judges["judge"], first, rows)
+        ),
+    }
+    return {"geneval": drawn, "scenes": scenes, "reading": reading}
 
 
 def _settings_to_compare(default: Setting) -> list[Setting]:
@@ -263,9 +320,11 @@ def _new_output(folder: Path) -> Iterator[Path | None]:
 
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "detectors": detectors,
+    "sight": sight,
     "tokeniser": image_tokeniser,
     "adapted": adapted_detectors,
     "language-model": language_model,
     "clip": contrastive_model,
-    "figures": figures,
+    "detector-figures": detector_figures,
+    "model-figures": model_figures,
 }

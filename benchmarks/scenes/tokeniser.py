@@ -21,10 +21,13 @@ from transformers.models.janus.modeling_janus import JanusVQVAE, JanusVQVAEResne
 
 from milr_rewards.detector import SceneDetector
 
-from .training import Averaged, Losses, Schedule, train
-from .world import Painter, clutter, lay_out, sample_requests
+from .layout import clutter, lay_out
+from .training import Averaged, Batch, Losses, Schedule, train
+from .world import IMAGE_SIZE, SIZES, Painter, Scenes, sample_requests
 
 TOKENS_PER_SIDE = 12
+_PIXELS = IMAGE_SIZE // TOKENS_PER_SIDE
+_SAME = 0.1  # weight of the loss that makes a thing's tokens its own
 _RESTART_EVERY = 60
 _SHARPNESS = 0.05  # temperature of the soft assignment in the entropy term
 _CHUNK = 512
@@ -44,22 +47,26 @@ def train_tokeniser(
     model = JanusVQVAE(config).to(generator.device).requires_grad_(True)
     with_fused_blocks(model)
     codebook = model.quantize.embedding.weight
-    latest = torch.zeros(0)  # latents of the last batch, where new codes come from
+    latest = torch.zeros(schedule.batch * TOKENS_PER_SIDE**2, codebook.shape[1], device=generator.device)
     used = torch.zeros(len(codebook), device=generator.device)
-    pictures = _pictures(painter, schedule.batch, generator)
+    pairs = _pairs(painter, schedule.batch // 2, generator)
+    yes, no = torch.ones((), device=generator.device), torch.zeros((), device=generator.device)
 
-    def losses(step: int, share: float) -> Losses:
-        nonlocal latest
-        images = next(pictures)
+    def draw(step: int) -> Batch:
+        return *next(pairs), no if step < warm_steps else yes
+
+    def losses(batch: Batch, share: Tensor) -> Losses:
+        images, here, there, shared, quantised = batch
         latents = encode_latents(model, images)
-        latest = latents.detach().permute(0, 2, 3, 1).flatten(0, 2)
-        terms: Losses = {}
-        if step < warm_steps:
-            decoded = decode_latents(model, latents)
-        else:
-            codes, terms = _quantise(latents, codebook, 0.02 * (1 - share), used)
-            decoded = decode_latents(model, codes)
-        return _picture_losses(decoded, images, features) | terms
+        latest.copy_(latents.detach().permute(0, 2, 3, 1).flatten(0, 2))  # where new codes come from
+        codes, terms = _quantise(latents, codebook, 0.02 * (1 - share), used)
+        decoded = decode_latents(model, _exchanged(torch.lerp(latents, codes, quantised), here, there, shared))
+        terms = {name: quantised * value for name, value in terms.items()}
+        return (
+            _picture_losses(decoded, images, features)
+            | terms
+            | {"same": _SAME * _difference(latents, here, there, shared)}
+        )
 
     average = Averaged(model, 0.998)
 
@@ -67,15 +74,16 @@ def train_tokeniser(
         with torch.no_grad():
             if step == warm_steps - 1:
                 codebook.copy_(cluster(latest, len(codebook), generator))
+                used.zero_()
             if step >= warm_steps and step % _RESTART_EVERY == 0 and share < 0.7:
                 dead = used < 1
-                pick = torch.randint(len(latest), (int(dead.sum()),), device=latest.device, generator=generator)
-                codebook[dead] = latest[pick]
+                pick = torch.randint(len(latest), (len(codebook),), device=latest.device, generator=generator)
+                codebook.copy_(torch.where(dead[:, None], latest[pick], codebook))
                 used.zero_()
             codebook.copy_(F.normalize(codebook, dim=-1))
         average.update(max(0, step - warm_steps))
 
-    train("tokeniser", model.parameters(), losses, schedule, after_step)
+    train("tokeniser", model.parameters(), draw, losses, schedule, after_step, capture=True)
     average.apply()
     with torch.no_grad():
         codebook.copy_(F.normalize(codebook, dim=-1))
@@ -114,6 +122,14 @@ def reconstruct(model: JanusVQVAE, images: Tensor) -> Tensor:
     return decode(model, encode(model, images))
 
 
+def steadiness(model: JanusVQVAE, painter: Painter, generator: torch.Generator) -> float:
+    """Share of a thing's tokens that stay the same in another place, among other things."""
+    images, here, there, shared = next(_pairs(painter, _CHUNK, generator))
+    first, second = encode(model, images).chunk(2)
+    same = (first.gather(1, here) == second.gather(1, there)).float()
+    return ((same * shared).sum() / shared.sum()).item()
+
+
 def cluster(latents: Tensor, count: int, generator: torch.Generator, rounds: int = 12) -> Tensor:
     """`count` unit-norm centres: spherical k-means from random latents."""
     latents = latents[torch.randperm(len(latents), generator=generator, device=latents.device)[: 64 * count]].float()
@@ -148,19 +164,76 @@ def _block(block: JanusVQVAEResnetBlock, hidden: Tensor) -> Tensor:
     return residual + hidden
 
 
-def _pictures(painter: Painter, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of `count` pictures, half prompted scenes, half dense clutter.
+def _pairs(painter: Painter, count: int, generator: torch.Generator) -> Iterator[Batch]:
+    """Batches of `count` pairs of pictures; each pair shows one thing, of one size, in two surroundings.
 
-    Many batches are painted at once: laying out a scene is a hundred small kernels, whatever the number of scenes.
+    Yields pictures [2 * count, 3, 96, 96], first halves before second halves; the tokens that the thing covers in the
+    first and in the second picture, [count, 64] each; and which of those to compare, [count, 64].
+    Many batches are laid out at once: that is a hundred small kernels, whatever the number of scenes.
     """
-    classes = len(painter.classes)
-    half = count // 2
+    classes, rows = len(painter.classes), _AHEAD * count
     while True:
-        prompted = lay_out(sample_requests(_AHEAD * (count - half), classes, generator), generator, candidates=8)
-        dense = clutter(_AHEAD * half, classes, generator, (3, 5))
+        prompted = lay_out(sample_requests(rows - rows // 2, classes, generator), generator, candidates=8)
+        first = prompted.joined(clutter(rows // 2, classes, generator, (2, 5)))
+        second = _elsewhere(first, classes, generator)
+        (here, clear_here), (there, clear_there) = (_covered(scenes) for scenes in (first, second))
+        shared = (clear_here & clear_there).float()
+        # Prompted scenes are the first half of the rows: a stride mixes them with the others.
         for index in range(_AHEAD):
-            here = prompted[slice(index * (count - half), (index + 1) * (count - half))]
-            yield painter.render(here.joined(dense[slice(index * half, (index + 1) * half)]))
+            one = slice(index, None, _AHEAD)
+            images = painter.render(first[one].joined(second[one]))
+            yield images, here[one], there[one], shared[one]
+
+
+def _elsewhere(scenes: Scenes, classes: int, generator: torch.Generator) -> Scenes:
+    """Other scenes with as many things on the same ground, and the same first thing in another place."""
+    others = clutter(len(scenes), classes, generator, (scenes.label >= 0).sum(1))
+    label, color, size, corner = (getattr(others, name).clone() for name in ("label", "color", "size", "corner"))
+    label[:, 0], color[:, 0], size[:, 0] = scenes.label[:, 0], scenes.color[:, 0], scenes.size[:, 0]
+    corner[:, 0] = corner[:, 0].minimum(IMAGE_SIZE - size[:, :1])
+    return Scenes(label, color, size, corner, scenes.background)
+
+
+def _covered(scenes: Scenes) -> tuple[Tensor, Tensor]:
+    """Tokens under the first thing, [B, 64], row by row from its corner; and which it has and shares with no other."""
+    axis = torch.arange(TOKENS_PER_SIDE, device=scenes.label.device)
+    corner, extent = scenes.corner // _PIXELS, scenes.size // _PIXELS
+    inside_x, inside_y = (
+        (axis >= corner[:, 1:, i, None]) & (axis < (corner[:, 1:, i] + extent[:, 1:])[..., None]) for i in (0, 1)
+    )  # [B, K - 1, 12]
+    others = inside_y[..., :, None] & inside_x[..., None, :] & (scenes.label[:, 1:] >= 0)[..., None, None]
+    step = torch.arange(SIZES[-1] // _PIXELS, device=axis.device)
+    x = (corner[:, 0, 0, None] + step).clamp(max=TOKENS_PER_SIDE - 1)  # [B, 8]
+    y = (corner[:, 0, 1, None] + step).clamp(max=TOKENS_PER_SIDE - 1)
+    cell = (y[:, :, None] * TOKENS_PER_SIDE + x[:, None, :]).flatten(1)
+    own = step < extent[:, :1]
+    inside = (own[:, :, None] & own[:, None, :]).flatten(1)
+    return cell, inside & ~others.any(1).flatten(1).gather(1, cell)
+
+
+def _exchanged(codes: Tensor, here: Tensor, there: Tensor, shared: Tensor) -> Tensor:
+    """Codes [2P, 8, 12, 12] in which the thing of every second picture is drawn with the codes of the first one.
+
+    Otherwise a thing's tokens depend on the whole picture, through norms and attention, and the language part has to
+    learn them all.
+    """
+    flat = codes.flatten(2).transpose(1, 2)  # [2P, 144, 8]
+    first, second = flat.chunk(2)
+    taken = first.gather(1, here[..., None].expand(-1, -1, flat.shape[-1]))
+    nowhere = torch.full_like(there, flat.shape[1])
+    place = torch.where(shared > 0, there, nowhere)[..., None].expand_as(taken)
+    second = F.pad(second, (0, 0, 0, 1)).scatter(1, place, taken)[:, :-1]
+    return torch.cat([first, second]).transpose(1, 2).reshape(codes.shape)
+
+
+def _difference(latents: Tensor, here: Tensor, there: Tensor, shared: Tensor) -> Tensor:
+    """Mean squared distance of the latents of a thing in two surroundings."""
+    flat = latents.flatten(2).transpose(1, 2)  # [2P, 144, 8]
+    first, second = (
+        half.gather(1, cells[..., None].expand(-1, -1, flat.shape[-1]))
+        for half, cells in zip(flat.chunk(2), (here, there), strict=True)
+    )
+    return ((first - second).square().sum(-1) * shared).sum() / shared.sum().clamp(min=1)
 
 
 def _picture_losses(decoded: Tensor, images: Tensor, features: SceneDetector) -> Losses:
@@ -176,7 +249,7 @@ def _picture_losses(decoded: Tensor, images: Tensor, features: SceneDetector) ->
     return {"l1": error.abs().mean(), "l2": 2 * error.square().mean(), "edges": 0.5 * edges, "features": 0.2 * near}
 
 
-def _quantise(latents: Tensor, codebook: Tensor, entropy_weight: float, used: Tensor) -> tuple[Tensor, Losses]:
+def _quantise(latents: Tensor, codebook: Tensor, entropy_weight: Tensor, used: Tensor) -> tuple[Tensor, Losses]:
     """Nearest codes with a straight-through gradient; counts into `used` which codes were taken."""
     with torch.autocast(latents.device.type, enabled=False):
         flat = latents.permute(0, 2, 3, 1).flatten(0, 2)

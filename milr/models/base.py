@@ -1,8 +1,8 @@
 """What a token-based unified model gives to the rest of milr.
 
-A backend is one frozen network that writes text, draws image tokens and turns them into pixels. It knows prompts and
-token ids, embeddings, its backbone and its heads. It knows nothing about latents, sampling, guidance or rewards: those
-are the same for every backend. About a hundred lines a backend.
+A backend is one frozen network that writes text, draws image tokens and turns them into pixels, and that may read
+pictures (`facts.reads`). It knows prompts and token ids, embeddings, its backbone and its heads. It knows nothing about
+latents, sampling, guidance or rewards: those are the same for every backend. About a hundred lines a backend.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class ModelFacts:
     image_ratio: float = 0.02  # share of image tokens whose latents are optimised
     default_reward: str | None = None
     licence: str = "unknown"
+    reads: bool = False  # whether it answers questions about pictures
 
 
 class UnifiedModel(Protocol):
@@ -118,4 +119,20 @@ class UnifiedModel(Protocol):
 
     def pixels(self, image_tokens: Tensor) -> list[Image.Image]:
         """[N, image_tokens] to N RGB pictures."""
+        ...
+
+    def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
+        """Probability of "yes" against "no" for each (picture, question) pair; pictures may differ in size.
+
+        Raises:
+            ModelError: the model cannot read; `facts.reads` says so beforehand.
+        """
+        ...
+
+    def describe(self, images: Sequence[Image.Image]) -> list[str]:
+        """What the model sees in each picture, in its own words, the likeliest word each time.
+
+        Raises:
+            ModelError: the model cannot read.
+        """
         ...

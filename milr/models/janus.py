@@ -1,8 +1,9 @@
 """Janus, Janus-Pro and the embedded `mini`: one backend on transformers' own `JanusForConditionalGeneration`.
 
 A checkpoint is a folder or a hub id. A file `milr.json` beside its `config.json` may say how it is prompted and
-sampled; without it the conventions of Janus-Pro hold. Prompts are templates over `{bos}`, `{boi}`, `{prompt}` and
-`{reasoning}`; whatever a user types is stripped of special tokens, so that it stays text.
+sampled; without it the conventions of Janus-Pro hold. Prompts are templates over `{bos}`, `{boi}`, `{eoi}`, `{prompt}`,
+`{reasoning}`, `{question}` and `{image}` (the places of a picture's embeddings); whatever a user types is stripped of
+special tokens, so that it stays text. A model reads pictures when it has a template for questions.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache, JanusForConditionalGeneration, PreTrainedTokenizerBase
 
-from milr.errors import PromptError
+from milr.errors import ModelError, PromptError
 from milr.models.base import ModelFacts
+from milr.models.eyes import JANUS_PRO_PICTURES, Preprocessing, pixel_values
 
 # The instruction asks for what MILR (arXiv 2509.22761) asks for: a short visualisation that names every object, its
 # attributes and relations, and adds nothing.
@@ -29,7 +31,12 @@ JANUS_PRO_REASONING = (
 )
 JANUS_PRO_IMAGE = "{bos}<|User|>: {prompt}. {reasoning}\n\n<|Assistant|>:{boi}"
 JANUS_PRO_DIRECT = "{bos}<|User|>: {prompt}\n\n<|Assistant|>:{boi}"
+# The question follows the picture, as in Janus-Pro's own chat template; one word is easier to weigh than a sentence.
+JANUS_PRO_QUESTION = "{bos}<|User|>: {boi}{image}{eoi}\n{question}\nAnswer yes or no.\n\n<|Assistant|>:"
+JANUS_PRO_DESCRIBE = "{bos}<|User|>: {boi}{image}{eoi}\nDescribe the picture.\n\n<|Assistant|>:"
 
+_READING_BATCH = 64  # rows of one picture and one question
+_ANSWERS = {True: ("yes", "Yes", "YES", " yes", " Yes"), False: ("no", "No", "NO", " no", " No")}
 _PIXEL_BATCH = 64  # pictures decoded at once: bounds the memory of the convolutional decoder
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
@@ -41,6 +48,8 @@ class Templates:
     reasoning: str = JANUS_PRO_REASONING
     image: str = JANUS_PRO_IMAGE
     direct: str = JANUS_PRO_DIRECT
+    question: str | None = JANUS_PRO_QUESTION  # None: the model does not read
+    describe: str | None = JANUS_PRO_DESCRIBE
 
 
 class Janus:
@@ -48,7 +57,8 @@ class Janus:
 
     Args:
         network: on its device and in its dtype; frozen here.
-        image_mean, image_std: pixels in 0..1 are decoder output x std + mean.
+        facts: `reads` is decided here, from the templates and the tokenizer.
+        preprocessing: how pictures become the vision tower's input; its mean and std also hold for decoded pictures.
     """
 
     def __init__(
@@ -58,12 +68,10 @@ class Janus:
         facts: ModelFacts,
         templates: Templates = Templates(),
         stop_ids: frozenset[int] | None = None,
-        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
-        image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        preprocessing: Preprocessing = JANUS_PRO_PICTURES,
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.facts = facts
         self.templates = templates
         self.device, self.dtype = network.device, network.dtype
         self.bos, self.boi = tokenizer.bos_token, tokenizer.boi_token
@@ -71,8 +79,12 @@ class Janus:
         self.pad_id = tokenizer.pad_token_id
         self.stop_ids = stop_ids or frozenset({tokenizer.eos_token_id})
         self._special_text = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
-        self._mean = torch.tensor(image_mean, device=self.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(image_std, device=self.device).view(1, 3, 1, 1)
+        self._preprocessing = preprocessing
+        self._mean = torch.tensor(preprocessing.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocessing.std, device=self.device).view(1, 3, 1, 1)
+        self._yes, self._no = self._answer_ids(True), self._answer_ids(False)
+        clear = bool(self._yes and self._no) and not set(self._yes) & set(self._no)
+        self.facts = replace(facts, reads=templates.question is not None and clear)
 
     # Text
 
@@ -99,8 +111,11 @@ class Janus:
         return self._encode(self.templates.image if reasoning else self.templates.direct, prompt, reasoning)
 
     def _encode(self, template: str, prompt: str, reasoning: str = "") -> list[int]:
-        values = {"bos": self.bos, "boi": self.boi, "prompt": self._plain(prompt), "reasoning": self._plain(reasoning)}
-        text = re.sub(r"\{(bos|boi|prompt|reasoning)\}", lambda match: values[match[1]], template)
+        return self._filled(template, {"prompt": self._plain(prompt), "reasoning": self._plain(reasoning)})
+
+    def _filled(self, template: str, values: dict[str, str]) -> list[int]:
+        values = {"bos": self.bos, "boi": self.boi} | values
+        text = re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _plain(self, text: str) -> str:
@@ -149,6 +164,86 @@ class Janus:
             array = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             pictures += [Image.fromarray(picture) for picture in array]
         return pictures
+
+    # Pictures that are read
+
+    @torch.no_grad()
+    def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
+        template = self._reading_template(self.templates.question)
+        pairs = list(zip(images, questions, strict=True))
+        chances: list[float] = []
+        for start in range(0, len(pairs), _READING_BATCH):
+            batch = pairs[start : start + _READING_BATCH]
+            rows = [self._reading_ids(template, question) for _, question in batch]
+            hidden, last = self._read([image for image, _ in batch], rows, cache=None)
+            logits = self.text_head(hidden[torch.arange(len(rows), device=self.device), last])
+            sides = torch.stack([logits[:, ids].logsumexp(-1) for ids in (self._yes, self._no)], dim=-1)
+            chances += sides.softmax(-1)[:, 0].tolist()
+        return chances
+
+    @torch.no_grad()
+    def describe(self, images: Sequence[Image.Image]) -> list[str]:
+        ids = self._reading_ids(self._reading_template(self.templates.describe), "")
+        texts: list[str] = []
+        for start in range(0, len(images), _READING_BATCH):
+            batch = images[start : start + _READING_BATCH]
+            texts += self._written_after(batch, [ids] * len(batch))
+        return texts
+
+    def _written_after(self, images: Sequence[Image.Image], rows: Sequence[Sequence[int]]) -> list[str]:
+        """Greedy text after prompts of one length."""
+        ends = torch.tensor(sorted(self.stop_ids | {self.tokenizer.eos_token_id}), device=self.device)
+        cache, length = self.new_cache(), len(rows[0])
+        hidden, _ = self._read(images, rows, cache)
+        open_rows = torch.ones(len(rows), dtype=torch.bool, device=self.device)
+        written: list[Tensor] = []
+        for step in range(self.facts.max_reasoning_tokens):
+            token = self.text_head(hidden[:, -1]).argmax(-1)  # [N]
+            open_rows &= ~torch.isin(token, ends)
+            if not open_rows.any():
+                break
+            written.append(torch.where(open_rows, token, self.pad_id))
+            mask = torch.ones(len(rows), length + step + 1, dtype=torch.long, device=self.device)
+            hidden = self.backbone(self.embed_text(token[:, None]), cache, mask, mask[:, -1:] * (length + step))
+        if not written:
+            return [""] * len(rows)
+        return [self.decode_text(ids) for ids in torch.stack(written, dim=1).tolist()]
+
+    def _read(
+        self, images: Sequence[Image.Image], rows: Sequence[Sequence[int]], cache: DynamicCache | None
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states [N, T, H] of prompts with their pictures, padded on the right, and the last place of each."""
+        different = {id(image): image for image in images}
+        place = {key: index for index, key in enumerate(different)}
+        pixels = pixel_values(list(different.values()), self.facts.resolution, self._preprocessing).to(
+            self.device, self.dtype
+        )
+        seen = self.network.model.get_image_features(pixels, return_dict=True).pooler_output  # [pictures, tokens, H]
+        length = max(map(len, rows))
+        ids = torch.tensor([[*row, *[self.pad_id] * (length - len(row))] for row in rows], device=self.device)
+        embeddings = self.embed_text(ids)
+        here = (ids == self.network.config.image_token_id).unsqueeze(-1)
+        seen = seen[[place[id(image)] for image in images]].to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter(here, seen)
+        # Causal attention keeps what stands on the right out of the answer, so that nothing needs a mask.
+        positions = torch.arange(length, device=self.device).expand(len(rows), -1)
+        hidden = self.backbone(embeddings, cache, torch.ones_like(ids), positions)
+        return hidden, torch.tensor([len(row) - 1 for row in rows], device=self.device)
+
+    def _reading_template(self, template: str | None) -> str:
+        if template is None or not self.facts.reads:
+            raise ModelError(f"model {self.facts.name!r} does not read pictures.")
+        return template
+
+    def _reading_ids(self, template: str, question: str) -> list[int]:
+        count = self.network.config.vision_config.num_image_tokens
+        values = {"eoi": self.tokenizer.eoi_token, "image": self.tokenizer.image_token * count}
+        return self._filled(template, values | {"question": self._plain(question)})
+
+    def _answer_ids(self, answer: bool) -> list[int]:
+        """Tokens that begin an answer, in every spelling that is one token."""
+        spelled = (self.tokenizer.encode(text, add_special_tokens=False) for text in _ANSWERS[answer])
+        return sorted({ids[0] for ids in spelled if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id})
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -18,6 +18,7 @@ from transformers.utils.hub import cached_file
 
 from milr.errors import ModelError, UsageError
 from milr.models.base import ModelFacts, UnifiedModel
+from milr.models.eyes import Preprocessing
 from milr.models.janus import Janus, Templates
 
 _FACTS_IN_FILE = (
@@ -91,6 +92,7 @@ def load_from(source: str, device: str, dtype: str, revision: str | None, name: 
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
         extra = _read_json(where, "milr.json", revision)
         processor = _read_json(where, "preprocessor_config.json", revision)
+        processor = processor or _read_json(where, "processor_config.json", revision).get("image_processor", {})
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(f"the weights in {source!r} lack {len(missing)} tensors, {missing[0]!r} among them.")
@@ -131,13 +133,14 @@ def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[
         reasoning=extra.get("reasoning_prompt", defaults.reasoning),
         image=extra.get("image_prompt", defaults.image),
         direct=extra.get("direct_prompt", defaults.direct),
+        # A checkpoint with conventions of its own reads only if it says how.
+        question=extra.get("question_prompt", None if extra else defaults.question),
+        describe=extra.get("describe_prompt", None if extra else defaults.describe),
     )
     stops = frozenset(tokenizer.convert_tokens_to_ids(token) for token in extra.get("reasoning_stop", []))
     if stops & {None, tokenizer.unk_token_id}:
         raise ModelError(f"milr.json of {name!r} names a reasoning_stop that its tokenizer does not know.")
-    mean = processor.get("image_mean", (0.5, 0.5, 0.5))
-    std = processor.get("image_std", (0.5, 0.5, 0.5))
-    return Janus(network, tokenizer, facts, templates, stops, mean, std)
+    return Janus(network, tokenizer, facts, templates, stops, Preprocessing.from_config(processor))
 
 
 def _read_json(source: str, name: str, revision: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from milr_benchmarks.scenes import language
 from milr_benchmarks.scenes.concepts import CLASSES, geneval_plural, plural, with_article
 from milr_benchmarks.scenes.language_model import TEXT_LENGTH
-from milr_benchmarks.scenes.world import TAGS, Requests, Scenes, lay_out, sample_requests
+from milr_benchmarks.scenes.layout import lay_out
+from milr_benchmarks.scenes.world import TAGS, Requests, Scenes, sample_requests
+from milr_rewards.knowledge import HELD_OUT, TRAINED
+from milr_rewards.sentences import parse
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +35,106 @@ def sample(count: int, tag: str | None = None) -> tuple[Requests, Scenes]:
 
 
 def test_every_prompt_and_plan_is_made_of_known_words_and_fits(tokenizer: PreTrainedTokenizerFast) -> None:
-    requests, scenes = sample(2000)
-    for prompt, plan in zip(
-        language.prompts(requests, CLASSES, random.Random(0)), language.plans(scenes, CLASSES), strict=True
+    generator = torch.Generator().manual_seed(7)
+    requests = sample_requests(20_000, len(CLASSES), generator)
+    prompts = language.prompts(requests, CLASSES, random.Random(0))
+    plans = language.plans(lay_out(requests, generator, candidates=1), CLASSES)
+    rows = [
+        language.IMAGE_PROMPT.format(prompt=prompt, reasoning=plan) for prompt, plan in zip(prompts, plans, strict=True)
+    ]
+    backend = tokenizer.backend_tokenizer
+    for encoded, row in zip(backend.encode_batch(rows, add_special_tokens=False), rows, strict=True):
+        assert tokenizer.unk_token_id not in encoded.ids, row
+        assert len(encoded) <= TEXT_LENGTH, row
+    captions = backend.encode_batch(prompts, add_special_tokens=False)
+    assert max(map(len, captions)) <= language.CAPTION_LENGTH
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_the_critics_read_every_prompt_as_it_is_meant(tag: str) -> None:
+    requests = sample_requests(400, len(CLASSES), torch.Generator().manual_seed(6), tag)
+    rows = language.metadata(requests, CLASSES)
+    for prompt, row in zip(language.prompts(requests, CLASSES, random.Random(1)), rows, strict=True):
+        understood = parse(prompt)
+        assert wishes(understood.metadata) == wishes(row), prompt
+        assert not understood.unchecked, prompt
+
+
+def wishes(metadata: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What is asked for in any order; "one" excludes two in words, and needs no saying where one is drawn."""
+
+    def wish(clause: dict[str, Any]) -> str:
+        relation, index = clause.get("position", ("", None))
+        target = wish(metadata["include"][index]) if relation else ""
+        return f"{clause['count']} {clause.get('color', '')} {clause['class']} {relation} {target}"
+
+    excluded = [f"{clause['count']} {clause['class']}" for clause in metadata.get("exclude", ()) if clause["count"] > 2]
+    return sorted(map(wish, metadata["include"])), sorted(excluded)
+
+
+def test_most_prompts_are_in_the_words_of_geneval() -> None:
+    requests = sample_requests(2000, len(CLASSES), torch.Generator().manual_seed(8))
+    described = requests.tag == list(TAGS).index("knowledge")
+    requests = requests[~described]
+    official = language.official_prompts(requests, CLASSES)
+    prompts = language.prompts(requests, CLASSES, random.Random(2))
+    same = sum(mine == theirs for mine, theirs in zip(prompts, official, strict=True))
+    assert 0.55 < same / len(prompts) < 0.7
+    assert set(official[0].split()[:3]) == {"a", "photo", "of"}
+
+
+def test_official_prompts_have_the_words_and_plurals_of_geneval() -> None:
+    groups = {
+        "label": [["knife", "bench", "bus", "dog", "cat"]],
+        "color": [[1, 0, 0, 0, 0]],
+        "count": [[3, 1, 0, 0, 0]],
+        "relation": [[1, 0]],
+    }
+    label = torch.tensor([[CLASSES.index(name) for name in groups["label"][0]]])
+    color, count, relation = (torch.tensor(groups[name]) for name in ("color", "count", "relation"))
+    request = Requests(torch.zeros(1, dtype=torch.long), label, color, count, relation)
+    assert language.official_prompts(request, CLASSES) == ["a photo of three red knifes left of a bench"]
+    listed = Requests(request.tag, label, 0 * color, torch.ones(1, 5, dtype=torch.long), 0 * relation)
+    assert language.official_prompts(listed, CLASSES) == ["a photo of a knife, a bench, a bus, a dog and a cat"]
+
+
+def test_a_knowledge_prompt_is_a_trained_phrase_and_never_the_name() -> None:
+    requests, _ = sample(300, "knowledge")
+    for prompt, row in zip(
+        language.prompts(requests, CLASSES, random.Random(3)), language.metadata(requests, CLASSES), strict=True
     ):
-        ids = tokenizer.encode(language.IMAGE_PROMPT.format(prompt=prompt, reasoning=plan), add_special_tokens=False)
-        assert tokenizer.unk_token_id not in ids, prompt
-        assert len(ids) <= TEXT_LENGTH
-        assert len(tokenizer.encode(prompt, add_special_tokens=False)) <= language.CAPTION_LENGTH
+        assert any(prompt.endswith(phrase) for phrase in TRAINED[row["include"][0]["class"]])
+
+
+def test_no_training_prompt_holds_a_held_out_phrase() -> None:
+    requests = sample_requests(3000, len(CLASSES), torch.Generator().manual_seed(9))
+    text = "\n".join(language.prompts(requests, CLASSES, random.Random(4)))
+    assert not [phrase for phrases in HELD_OUT.values() for phrase in phrases if f" {phrase}\n" in text]
+
+
+def test_capitals_and_punctuation_do_not_matter(tokenizer: PreTrainedTokenizerFast) -> None:
+    shouted = tokenizer.encode("A PHOTO OF A Red Apple!", add_special_tokens=False)
+    assert tokenizer.unk_token_id not in shouted
+    assert shouted[:-1] == tokenizer.encode("a photo of a red apple", add_special_tokens=False)
+    assert parse("A PHOTO OF A Red Apple!").metadata["include"] == [{"class": "apple", "count": 1, "color": "red"}]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is there a red apple?",
+        "are there three sofas in the picture?",
+        "there's no bike, is there any?",
+        "what color does the dog have, and which is above it?",
+        "how many cats do you see below or at the left side of the bird?",
+    ],
+)
+def test_questions_about_pictures_are_known_words(tokenizer: PreTrainedTokenizerFast, question: str) -> None:
+    assert tokenizer.unk_token_id not in tokenizer.encode(question, add_special_tokens=False)
+
+
+def test_the_vocabulary_is_small(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert len(tokenizer) <= 1000
 
 
 def test_a_plan_reads_tidily_and_encodes_to_the_same_ids(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -76,10 +172,11 @@ def test_a_relation_names_its_target_first_in_the_metadata() -> None:
         assert row["include"][1]["position"][1] == 0
 
 
-@pytest.mark.parametrize("tag", TAGS)
-def test_every_tag_has_a_prompt(tag: str) -> None:
-    requests, _ = sample(5, tag)
-    assert all(language.prompts(requests, CLASSES, random.Random(0)))
+def test_a_chain_of_relations_points_from_each_thing_to_the_one_before_it() -> None:
+    requests, _ = sample(20, "two_relations")
+    for row, labels in zip(language.metadata(requests, CLASSES), requests.label.tolist(), strict=True):
+        assert [clause["class"] for clause in row["include"]] == [CLASSES[label] for label in labels[2::-1]]
+        assert [clause.get("position", ["", None])[1] for clause in row["include"]] == [None, 0, 1]
 
 
 @pytest.mark.parametrize(

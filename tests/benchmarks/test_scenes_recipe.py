@@ -28,9 +28,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_leaves_its_output_and_no_draft(workshop: Path) -> None:
     names = {path.name for path in workshop.iterdir()}
     assert names == {
-        "clean-critic", "clean-judge", "tokeniser", "scenes-critic", "scenes-judge", "mini", "scenes-clip", "figures",
+        "clean-critic", "clean-judge", "clean-third", "tokeniser", "scenes-critic", "scenes-judge", "scenes-third",
+        "sight", "mini", "scenes-clip", "detector-figures.json", "figures",
     }  # fmt: skip
-    assert {"detectors", "pairs", "mini"} <= json.loads((workshop / "figures" / "figures.json").read_text()).keys()
+    assert {"tokeniser", "pairs", "scenes-judge"} <= json.loads((workshop / "detector-figures.json").read_text()).keys()
+    figures = json.loads((workshop / "figures" / "model-figures.json").read_text())
+    assert {"geneval", "scenes", "reading"} <= figures.keys()
 
 
 def test_finished_stages_are_skipped(workshop: Path) -> None:
@@ -62,10 +65,10 @@ def test_plans_end_where_the_image_begins(workshop: Path) -> None:
 
 
 def test_detectors_differ_and_say_what_they_are(workshop: Path) -> None:
-    critic, judge = (SceneDetector.load(workshop / f"scenes-{name}") for name in ("critic", "judge"))
-    assert critic.config.context != judge.config.context
-    assert critic.version != judge.version
-    assert not any(parameter.requires_grad for parameter in critic.parameters())
+    three = [SceneDetector.load(workshop / f"scenes-{name}") for name in ("critic", "judge", "third")]
+    assert len({detector.config.context for detector in three}) == 3
+    assert len({detector.version for detector in three}) == 3
+    assert not any(parameter.requires_grad for detector in three for parameter in detector.parameters())
 
 
 def test_the_contrastive_model_loads_with_open_clip(workshop: Path) -> None:
