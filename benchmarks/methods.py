@@ -57,6 +57,7 @@ class Row:
 
 _PAPER_SAMPLING = {key: PAPER[key] for key in ("guidance", "temperature", "reasoning_temperature")}
 _PAPER_OPTIONS = {key.removeprefix("method.milr."): value for key, value in PAPER.items() if key.startswith("method.")}
+_PAPER_AT_REST = {**_PAPER_OPTIONS, "lr": 0.0}
 _PAPER = Row("milr", 1, "binary", keep="last", sampling=_PAPER_SAMPLING, options=_PAPER_OPTIONS)
 
 ROWS: dict[str, Row] = {
@@ -66,7 +67,10 @@ ROWS: dict[str, Row] = {
     "random-direction": Row("random-direction", target=math.nan),
     "milr": Row("milr", target=math.nan),
     "paper": _PAPER,
-    "paper-lr-0": replace(_PAPER, options={**_PAPER_OPTIONS, "lr": 0.0}),
+    "paper-lr-0": replace(_PAPER, options=_PAPER_AT_REST),
+    # The published recipe, but sampled as the base is: on `mini`, its guidance of 5 alone costs half of the accuracy.
+    "paper-own-sampling": replace(_PAPER, sampling={}),
+    "paper-own-sampling-lr-0": replace(_PAPER, sampling={}, options=_PAPER_AT_REST),
 }
 
 
@@ -263,6 +267,7 @@ def main() -> None:
 @click.option("--limit", default=0, help="Only every n-th prompt, so that at most this many are left.")
 @click.option("--batch", default=553, show_default=True, help="Prompts that travel together.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--dtype", default="auto", show_default=True, help="bfloat16 is three times as fast on some CPUs.")
 def run(
     data: Path,
     out: Path,
@@ -278,6 +283,7 @@ def run(
     limit: int,
     batch: int,
     device: str,
+    dtype: str,
 ) -> None:
     """Run rows of the table, one JSON file per row and seed."""
     prompts = read_prompts(data)
@@ -285,7 +291,7 @@ def run(
     common = {key: value for key, value in given.items() if value is not None}
     if limit:
         prompts = prompts[:: -(-len(prompts) // limit)]
-    network = milr.load_model(model, device=device)
+    network = milr.load_model(model, device=device, dtype=dtype)
     out.mkdir(parents=True, exist_ok=True)
     for label in rows or ROWS:
         row = ROWS[label]
