@@ -10,15 +10,20 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from milr.decoding import Proposal, Request, Sampling, decode_rollouts
+from milr.models.base import UnifiedModel
+from milr.noise import NoiseSource
+from milr.prompts import Prompt
 from milr_rewards import geneval_rule
 from milr_rewards.detector import Detection, SceneDetector
 
-from . import language, sampling, tokeniser
+from . import language
 from .corruptions import KINDS, corrupt
 from .layout import lay_out
 from .world import IMAGE_SIZE, TAGS, Painter, Requests, sample_requests
@@ -26,6 +31,7 @@ from .world import IMAGE_SIZE, TAGS, Painter, Requests, sample_requests
 THRESHOLD = 0.3
 OFFICIAL_TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 _BATCH = 512
+_DRAWN = 600  # pictures drawn at once
 
 Metadata = Mapping[str, Any]
 Reconstruct = Callable[[Tensor], Tensor]
@@ -123,21 +129,19 @@ def pair_figures(
     return {name: _pair_table(right, false, kind.cpu()) for name, (right, false) in scores.items()}
 
 
-def generate(
-    model: JanusForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: list[str],
-    seed: int,
-    setting: sampling.Setting,
-) -> tuple[Tensor, list[str]]:
-    """One picture and one plan per prompt."""
-    generator = torch.Generator(model.device).manual_seed(seed)
-    plans = sampling.write_plans(model, tokenizer, prompts, setting.reasoning_temperature, generator)
-    texts = [
-        language.IMAGE_PROMPT.format(prompt=prompt, reasoning=plan) for prompt, plan in zip(prompts, plans, strict=True)
+def generate(model: UnifiedModel, prompts: Sequence[str], seed: int, sampling: Sampling) -> tuple[Tensor, list[str]]:
+    """One picture and one plan per prompt, by the library's own decoding; pictures as they would be saved."""
+    requests = [
+        Request(Prompt(text), NoiseSource.of(seed, str(row)), Proposal(0, 0)) for row, text in enumerate(prompts)
     ]
-    tokens = sampling.draw(model, tokenizer, texts, setting.guidance, setting.temperature, generator)
-    return tokeniser.decode(model.model.vqmodel, tokens), plans
+    drawn = [
+        rollout
+        for start in range(0, len(requests), _DRAWN)
+        for rollout in decode_rollouts(model, requests[start : start + _DRAWN], sampling)
+    ]
+    pixels = np.stack([np.asarray(rollout.image) for rollout in drawn])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(model.device).float() / 255
+    return images, [rollout.reasoning for rollout in drawn]
 
 
 def geneval_figures(

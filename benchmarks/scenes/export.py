@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,13 +18,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from milr.decoding import Sampling
+
 from . import language
 from .language_model import IMAGE_TOKENS
-from .sampling import Setting
 from .world import IMAGE_SIZE
 
 # Chosen on GenEval's prompts with the choosing seed; README.md has the table.
-DEFAULT_SETTING = Setting(guidance=1.5, temperature=1.0, reasoning_temperature=0.7)
+DEFAULT_SAMPLING = Sampling(guidance=1.5, temperature=1.0, reasoning_temperature=0.7, max_reasoning_tokens=96)
 
 # What the milr backend reads beside transformers' own files.
 BACKEND_FACTS = {
@@ -34,8 +36,7 @@ BACKEND_FACTS = {
     "question_prompt": language.QUESTION_PROMPT,
     "describe_prompt": language.DESCRIBE_PROMPT,
     "reasoning_stop": [language.BOI],
-    "max_reasoning_tokens": 96,
-    **DEFAULT_SETTING._asdict(),
+    **asdict(DEFAULT_SAMPLING),
     "image_ratio": 0.2,  # the published 0.02 of 576 tokens would be 2 of these 144
     "default_reward": "geneval",
     "licence": "Apache-2.0 (weights); sprites: Noto Color Emoji, SIL OFL 1.1",
@@ -60,7 +61,7 @@ def save_mini(
         do_sample=True,
         temperature=1.0,
         top_k=0,
-        guidance_scale=DEFAULT_SETTING.guidance,
+        guidance_scale=DEFAULT_SAMPLING.guidance,
         max_length=256,
         generation_kwargs={"boi_token_id": boi},
     )

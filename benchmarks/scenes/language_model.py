@@ -13,7 +13,8 @@ import functools
 import multiprocessing
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,19 +80,19 @@ def build_pool(
     """About `count` fresh scenes with their text and tokens; requests of the benchmark `scenes` are left out."""
     parts: list[tuple[Tensor, ...]] = []
     seeds = random.Random(generator.initial_seed())
-    with text_workers() as workers:
+    with text_workers(count) as workers:
         waiting = []
         for start in range(0, count, _CHUNK):
             requests = sample_requests(min(_CHUNK, count - start), len(painter.classes), generator)
             requests = requests[~excluded(requests, painter.classes)]
             scenes = lay_out(requests, generator, rounds=4)
-            waiting.append(
-                (scenes, workers.submit(_write, requests.numpy(), scenes.numpy(), painter.classes, seeds.random()))
-            )
+            arguments = (requests.numpy(), scenes.numpy(), painter.classes, seeds.random())
+            waiting.append((scenes, workers.submit(_write, *arguments) if workers else _write(*arguments)))
         for scenes, text in waiting:
             images = (painter.render(scenes[slice(i, i + 1024)]) for i in range(0, len(scenes), 1024))
             tokens = torch.cat([tokeniser.encode(vq, batch) for batch in images])
-            ids, first, plan = (torch.from_numpy(array).to(tokens.device) for array in text.result())
+            written = text.result() if isinstance(text, Future) else text
+            ids, first, plan = (torch.from_numpy(array).to(tokens.device) for array in written)
             ids = F.pad(ids, (0, IMAGE_TOKENS), value=tokenizer.pad_token_id)
             ids.scatter_(
                 1, first[:, None] + torch.arange(IMAGE_TOKENS, device=ids.device), (tokens + vocabulary).short()
@@ -100,10 +101,12 @@ def build_pool(
     return Pool(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def text_workers() -> ProcessPoolExecutor:
-    """Processes that write texts: Python makes some ten thousand a second, a GPU wants them faster."""
-    count = max(1, min(24, len(os.sched_getaffinity(0)) - 2))
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+def text_workers(count: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
+    """Processes that write many texts, none for a few: Python makes ten thousand a second, a GPU wants them faster."""
+    if count <= _CHUNK:
+        return nullcontext()
+    processes = max(1, min(24, len(os.sched_getaffinity(0)) - 2))
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
 
 
 def _write(requests: Arrays, scenes: Arrays, classes: tuple[str, ...], seed: float) -> tuple[NDArray[Any], ...]:

@@ -161,7 +161,7 @@ FULL = Recipe(
 
 TOY = replace(
     FULL,
-    detectors=_detectors((8, 8, 8), Schedule(12, 16, 4e-3, warmup=5), Schedule(2, 8, 1e-3, warmup=2), _DIETS),
+    detectors=_detectors((8, 8, 8), Schedule(8, 8, 4e-3, warmup=5), Schedule(2, 4, 1e-3, warmup=2), _DIETS),
     tokeniser=Schedule(8, 4, 1e-3, warmup=2),
     tokeniser_warm_steps=4,
     vq=_vq(32, [1, 1, 1, 2], 1, 32, 64, 64),

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,18 @@ from safetensors.torch import load_file, save_file
 from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from milr.decoding import Sampling
+from milr.models.janus import Janus
+from milr.models.loading import load_from
 from milr_rewards.detector import DetectorConfig, SceneDetector
 
 from . import benchmark, calibration, evaluate, language, tokeniser
 from .detectors import DETECTOR_COLORS, new_detector, train_detector
-from .export import DEFAULT_SETTING, save_mini
+from .export import DEFAULT_SAMPLING, save_mini
 from .language_model import Sight, build_pool, new_model, text_workers, train_language_model
 from .reading import PatchHeads, ReadingPool, build_reading_pool, train_vision
 from .reading_figures import own_picture_figures, reading_figures
 from .recipe import Recipe
-from .sampling import Setting
 from .sprites import Sprites
 from .world import Painter, sample_requests
 
@@ -84,7 +86,7 @@ class Workshop:
 
     def reading_pool(self, offset: int, reconstruct: Callable[[torch.Tensor], torch.Tensor] | None) -> ReadingPool:
         """Pictures to read, half of them through `reconstruct`."""
-        with text_workers() as workers:
+        with text_workers(self.recipe.reading_pool) as workers:
             return build_reading_pool(
                 self.painter, self.recipe.reading_pool, self.generator(offset), reconstruct, workers
             )
@@ -99,11 +101,11 @@ class Workshop:
         tokeniser.with_fused_blocks(model)
         return model
 
-    def mini(self) -> JanusForConditionalGeneration:
-        """The model that an earlier stage left, in bf16 as it ships on a GPU, in fp32 on a CPU."""
-        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        model = JanusForConditionalGeneration.from_pretrained(self.out / "mini", dtype=kind)
-        return model.to(self.device).requires_grad_(False).eval()
+    def mini(self) -> Janus:
+        """The model that an earlier stage left, as the library runs it."""
+        model = load_from(str(self.out / "mini"), str(self.device), "auto", revision=None)
+        assert isinstance(model, Janus)
+        return model
 
 
 def detectors(shop: Workshop) -> None:
@@ -193,6 +195,12 @@ def contrastive_model(shop: Workshop) -> None:
 
 def detector_figures(shop: Workshop) -> None:
     """What the README says of the tokeniser, the detectors and the contrastive model."""
+    with _new_output(shop.out / "detector-figures") as folder:
+        if folder:
+            _write(folder / "detector-figures.json", _detector_figures(shop))
+
+
+def _detector_figures(shop: Workshop) -> dict[str, Any]:
     seed, count = shop.recipe.reporting_seed, shop.recipe.fresh_scenes
     reconstruct = partial(tokeniser.reconstruct, shop.vq())
     common = (shop.painter, count, seed)
@@ -207,12 +215,12 @@ def detector_figures(shop: Workshop) -> None:
             }
             for kind, through in (("rendered", None), ("reconstructed", reconstruct))
         }
-    _write(shop.out / "detector-figures.json", table)
+    return table
 
 
 def model_figures(shop: Workshop) -> None:
     """What the README says of `mini`, and a sheet of a hundred pictures."""
-    with _new_output(shop.out / "figures") as folder:
+    with _new_output(shop.out / "model-figures") as folder:
         if folder:
             _write(folder / "model-figures.json", _mini_figures(shop, folder))
 
@@ -247,46 +255,53 @@ def _pair_figures(shop: Workshop) -> dict[str, Any]:
 
 
 def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
-    model, tokenizer, recipe = shop.mini(), shop.tokenizer, shop.recipe
-    judges = {name: shop.detector(f"scenes-{name}") for name in recipe.detectors}
+    model, recipe = shop.mini(), shop.recipe
+    detectors = {name: shop.detector(f"scenes-{name}") for name in recipe.detectors}
     rows = _geneval_rows(shop)
     prompts = [row["prompt"] for row in rows]
     drawn: dict[str, Any] = {}
-    for setting in _settings_to_compare(DEFAULT_SETTING) if recipe.compare_settings else ():
-        images, _ = evaluate.generate(model, tokenizer, prompts, recipe.choosing_seed, setting)
-        drawn[f"choosing seed, {setting}"] = evaluate.geneval_figures(judges, images, rows)
+    for sampling in _samplings_to_compare(DEFAULT_SAMPLING) if recipe.compare_settings else ():
+        images, _ = evaluate.generate(model, prompts, recipe.choosing_seed, sampling)
+        drawn[f"choosing seed, {_shown(sampling)}"] = evaluate.geneval_figures(detectors, images, rows)
     for number in range(recipe.reported_images):
-        images, plans = evaluate.generate(model, tokenizer, prompts, recipe.reporting_seed + number, DEFAULT_SETTING)
-        drawn[f"reporting seed {number}, {DEFAULT_SETTING}"] = evaluate.geneval_figures(judges, images, rows)
-        if number == 0:
-            first = images
-            shown = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))[:100].tolist()
-            evaluate.contact_sheet(images[shown]).save(folder / "sheet.png")
-            passed = evaluate.verdicts(judges["judge"], images, rows)
-            lines = [f"{index}: {passed[row]!s:5} {prompts[row]} | {plans[row]}" for index, row in enumerate(shown)]
-            (folder / "sheet.txt").write_text("\n".join(lines) + "\n")
+        images, plans = evaluate.generate(model, prompts, recipe.reporting_seed + number, DEFAULT_SAMPLING)
+        drawn[f"reporting seed {number}, {_shown(DEFAULT_SAMPLING)}"] = evaluate.geneval_figures(
+            detectors, images, rows
+        )
+    passed = evaluate.verdicts(detectors["judge"], images, rows)
+    shown = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))[:100].tolist()
+    evaluate.contact_sheet(images[shown]).save(folder / "sheet.png")
+    lines = [f"{index}: {passed[row]!s:5} {prompts[row]} | {plans[row]}" for index, row in enumerate(shown)]
+    (folder / "sheet.txt").write_text("\n".join(lines) + "\n")
+
     harder = benchmark.load()[:: 1 if recipe.compare_settings else 64]
-    pictures, _ = evaluate.generate(
-        model, tokenizer, [row["prompt"] for row in harder], recipe.reporting_seed, DEFAULT_SETTING
-    )
-    scenes = evaluate.geneval_figures(judges, pictures, harder) if recipe.compare_settings else {}
-    common = (model, tokenizer, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
-    reading = {
-        "rendered": reading_figures(*common),
-        "reconstructed": reading_figures(*common, partial(tokeniser.reconstruct, model.model.vqmodel.float())),
-        "own pictures": own_picture_figures(
-            model, tokenizer, first, rows, evaluate.verdicts(judges["judge"], first, rows)
-        ),
+    pictures, _ = evaluate.generate(model, [row["prompt"] for row in harder], recipe.reporting_seed, DEFAULT_SAMPLING)
+    reader = (model.network, shop.tokenizer)
+    read = partial(reading_figures, *reader, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
+    return {
+        "geneval": drawn,
+        "scenes": evaluate.geneval_figures(detectors, pictures, harder),
+        "reading": {
+            "rendered": read(),
+            "reconstructed": read(partial(tokeniser.reconstruct, shop.vq())),
+            "own pictures": own_picture_figures(*reader, images, rows, passed),
+        },
     }
-    return {"geneval": drawn, "scenes": scenes, "reading": reading}
 
 
-def _settings_to_compare(default: Setting) -> list[Setting]:
+def _samplings_to_compare(default: Sampling) -> list[Sampling]:
     """The default, then one thing changed at a time."""
-    others = [default._replace(guidance=value) for value in (1.25, 2.0, 3.0)]
-    others += [default._replace(temperature=value) for value in (1.0, 0.8, 0.4)]
-    others += [default._replace(reasoning_temperature=value) for value in (1.0, 0.7, 0.0)]
-    return list(dict.fromkeys([default, *others]))
+    others = [replace(default, guidance=value) for value in (1.0, 1.25, 2.0, 3.0, 5.0)]
+    others += [replace(default, temperature=value) for value in (0.6, 0.8)]
+    others += [replace(default, reasoning_temperature=value) for value in (0.0, 0.3, 1.0)]
+    return [default, *others]
+
+
+def _shown(sampling: Sampling) -> str:
+    return (
+        f"guidance {sampling.guidance}, temperature {sampling.temperature}, "
+        f"reasoning temperature {sampling.reasoning_temperature}"
+    )
 
 
 def _geneval_rows(shop: Workshop) -> list[dict[str, Any]]:

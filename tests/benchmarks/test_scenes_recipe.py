@@ -10,7 +10,9 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoProcessor, AutoTokenizer, JanusForConditionalGeneration
 
-from milr_benchmarks.scenes import language, sampling
+import milr
+from milr.decoding import Sampling
+from milr_benchmarks.scenes import evaluate, language
 from milr_benchmarks.scenes.__main__ import main
 from milr_rewards.detector import SceneDetector
 
@@ -29,11 +31,13 @@ def test_every_stage_leaves_its_output_and_no_draft(workshop: Path) -> None:
     names = {path.name for path in workshop.iterdir()}
     assert names == {
         "clean-critic", "clean-judge", "clean-third", "tokeniser", "scenes-critic", "scenes-judge", "scenes-third",
-        "sight", "mini", "scenes-clip", "detector-figures.json", "figures",
+        "sight", "mini", "scenes-clip", "detector-figures", "model-figures",
     }  # fmt: skip
-    assert {"tokeniser", "pairs", "scenes-judge"} <= json.loads((workshop / "detector-figures.json").read_text()).keys()
-    figures = json.loads((workshop / "figures" / "model-figures.json").read_text())
-    assert {"geneval", "scenes", "reading"} <= figures.keys()
+    for name, keys in (
+        ("detector-figures", {"tokeniser", "pairs", "scenes-judge"}),
+        ("model-figures", {"geneval", "scenes", "reading"}),
+    ):
+        assert keys <= json.loads((workshop / name / f"{name}.json").read_text()).keys()
 
 
 def test_finished_stages_are_skipped(workshop: Path) -> None:
@@ -45,17 +49,16 @@ def test_finished_stages_are_skipped(workshop: Path) -> None:
 
 def test_the_model_folder_loads_offline_and_draws_as_the_library_does(workshop: Path) -> None:
     folder = workshop / "mini"
-    model = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = JanusForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    assert AutoTokenizer.from_pretrained(folder).unk_token == language.UNK
     assert AutoProcessor.from_pretrained(folder).num_image_tokens == 144
-    facts = json.loads((folder / "milr.json").read_text())
-    text = facts["image_prompt"].format(prompt="a photo of a bench", reasoning="one object: a bench, left.")
-    encoded = tokenizer([text], add_special_tokens=False, return_tensors="pt")
-    official = model.generate(
-        encoded.input_ids, encoded.attention_mask, generation_mode="image", do_sample=False, guidance_scale=3
-    )
-    ours = sampling.draw(model, tokenizer, [text], 3.0, 0.0, torch.Generator())
-    assert torch.equal(official, ours)
+    backend = milr.load_model(str(folder), device="cpu")
+    assert backend.facts.reads
+    greedy = Sampling(guidance=3.0, temperature=0.0, reasoning_temperature=0.0, max_reasoning_tokens=8)
+    images, (plan,) = evaluate.generate(backend, ["a photo of a bench"], 0, greedy)
+    ids = torch.tensor([backend.image_ids("a photo of a bench", plan)])
+    official = network.generate(ids, torch.ones_like(ids), generation_mode="image", do_sample=False, guidance_scale=3)
+    assert evaluate.to_picture(images[0]).tobytes() == backend.pixels(official)[0].tobytes()
 
 
 def test_plans_end_where_the_image_begins(workshop: Path) -> None:
