@@ -30,7 +30,9 @@ _PIXELS = IMAGE_SIZE // TOKENS_PER_SIDE
 _SAME = 0.1  # weight of the loss that makes a thing's tokens its own
 _RESTART_EVERY = 60
 _SHARPNESS = 0.05  # temperature of the soft assignment in the entropy term
-_CHUNK = 512
+_CHUNK = 512  # pictures at once on a GPU
+_CHUNK_ON_CPU = 16  # more do not fit its cache, which costs half as much time again
+_STEADY = 512  # pairs of pictures that tell how steady tokens are
 _AHEAD = 32  # batches laid out at once
 
 
@@ -104,7 +106,7 @@ def encode(model: JanusVQVAE, images: Tensor) -> Tensor:
     """Tokens [B, 144], always in single precision: bf16 picks another code for four tokens in ten."""
     found = []
     with torch.inference_mode(), torch.autocast(images.device.type, enabled=False):
-        for batch in images.split(_CHUNK):
+        for batch in _chunks(images):
             flat = encode_latents(model, batch).permute(0, 2, 3, 1).flatten(1, 2)
             found.append((flat @ model.quantize.embedding.weight.float().T).argmax(-1))
     return torch.cat(found)
@@ -113,8 +115,12 @@ def encode(model: JanusVQVAE, images: Tensor) -> Tensor:
 def decode(model: JanusVQVAE, tokens: Tensor) -> Tensor:
     """Tokens [B, 144] -> pictures in 0 to 1, through the library's own `decode`."""
     with torch.inference_mode():
-        parts = [model.decode(batch).float() for batch in tokens.split(_CHUNK)]
+        parts = [model.decode(batch).float() for batch in _chunks(tokens)]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+
+def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
+    return rows.split(_CHUNK if rows.is_cuda else _CHUNK_ON_CPU)
 
 
 def reconstruct(model: JanusVQVAE, images: Tensor) -> Tensor:
@@ -124,7 +130,7 @@ def reconstruct(model: JanusVQVAE, images: Tensor) -> Tensor:
 
 def steadiness(model: JanusVQVAE, painter: Painter, generator: torch.Generator) -> float:
     """Share of a thing's tokens that stay the same in another place, among other things."""
-    images, here, there, shared = next(_pairs(painter, _CHUNK, generator))
+    images, here, there, shared = next(_pairs(painter, _STEADY, generator))
     first, second = encode(model, images).chunk(2)
     same = (first.gather(1, here) == second.gather(1, there)).float()
     return ((same * shared).sum() / shared.sum()).item()
