@@ -13,13 +13,14 @@ from transformers import JanusForConditionalGeneration
 from milr_benchmarks.scenes import language, reading
 from milr_benchmarks.scenes.broken import Broken, break_things, render_broken
 from milr_benchmarks.scenes.concepts import MAX_OBJECTS
+from milr_benchmarks.scenes.layout import BACKGROUNDS
 from milr_benchmarks.scenes.questions import KINDS, ask, content_of, natural_distance
 from milr_benchmarks.scenes.reading import ANSWER, PLAN, PatchHeads, build_reading_pool, draw_broken, draw_reading
 from milr_benchmarks.scenes.reading_figures import description_figures, own_picture_figures, reading_figures
 from milr_benchmarks.scenes.recipe import TOY
 from milr_benchmarks.scenes.sprites import drawn_sprites
 from milr_benchmarks.scenes.training import Schedule
-from milr_benchmarks.scenes.world import BACKGROUNDS, Painter, Scenes
+from milr_benchmarks.scenes.world import Painter, Scenes
 
 TOKENIZER = language.build_tokenizer()
 
