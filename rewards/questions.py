@@ -21,7 +21,6 @@ _SINGLE = ("is there {}?", "does the picture show {}?", "can you see {}?", "is t
 _SEVERAL = ("are there {}?", "does the picture show {}?", "can you see {}?", "are there {} in the picture?")
 _COLORED = ("{be} the {things} {color}?", "does the {things} have the color {color}?")
 _RELATED = ("{be} the {things} {relation} {target}?", "{be} the {things} {to}{relation} {target}?")
-WORDINGS = len(_SINGLE)
 
 
 @dataclass(frozen=True)

@@ -280,6 +280,7 @@ def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
     read = partial(reading_figures, *reader, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
     return {
         "geneval": drawn,
+        "agreement": calibration.agreement(detectors, images, rows),
         "scenes": evaluate.geneval_figures(detectors, pictures, harder),
         "reading": {
             "rendered": read(),
