@@ -1,7 +1,7 @@
 """How well `mini` reads: its answers and descriptions of fresh scenes, and of its own pictures beside a judge.
 
 `count` and `seed` say which scenes; a seed of reporting never meets one of training. Pictures are [N, 3, 96, 96] in 0
-to 1 on the model's device. Everything is batched here; the library reads one search's pictures, this reads thousands.
+to 1; the library reads them, as it would read them from files.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, JanusForConditionalGeneration, PreTrainedTokenizerFast
 
+from milr.models.base import UnifiedModel
 from milr_rewards.questions import questions_of
 
 from . import language
 from .broken import render_broken
+from .evaluate import to_picture
 from .questions import KINDS, Asked, ask, content_of, natural_distance
-from .reading import Reconstruct, draw_broken, frame_ids, look, reading_embeddings
+from .reading import Reconstruct, draw_broken
 from .world import Painter
 
 _BATCH = 512
-_MOST_WORDS = 64  # of a description
 _PER_KIND = 2  # questions of each kind about each picture
 
 
 def reading_figures(
-    model: JanusForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
+    model: UnifiedModel,
     painter: Painter,
     count: int,
     seed: int,
@@ -52,7 +52,8 @@ def reading_figures(
     for kind in KINDS:
         for row, more in zip(asked, ask(content, painter.classes, natural, rng, _PER_KIND, kind), strict=True):
             row += more
-    chances = answer(model, tokenizer, images, [[one.text for one in row] for row in asked])
+    pictures = [to_picture(image) for image in images]
+    chances = _answers(model, pictures, [[one.text for one in row] for row in asked])
     pairs = [(one, p) for row, column in zip(asked, chances, strict=True) for one, p in zip(row, column, strict=True)]
     table: dict[str, Any] = {
         kind: _balanced([(one.answer, p > 0.5) for one, p in pairs if one.kind == kind]) for kind in KINDS
@@ -62,7 +63,9 @@ def reading_figures(
 
     whole = content.describable()
     plans = language.plans(content.scenes[whole], painter.classes)
-    return table | description_figures(describe(model, tokenizer, images[whole]), plans)
+    return table | description_figures(
+        model.describe([picture for picture, shown in zip(pictures, whole.tolist(), strict=True) if shown]), plans
+    )
 
 
 def description_figures(described: Sequence[str], plans: Sequence[str]) -> dict[str, float]:
@@ -78,8 +81,7 @@ def description_figures(described: Sequence[str], plans: Sequence[str]) -> dict[
 
 
 def own_picture_figures(
-    model: JanusForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
+    model: UnifiedModel,
     images: Tensor,
     rows: Sequence[Mapping[str, Any]],
     verdicts: Sequence[bool],
@@ -89,7 +91,8 @@ def own_picture_figures(
     `balanced` is the mean of the agreement on pictures that pass and on pictures that do not.
     """
     clauses = [questions_of(row) for row in rows]
-    chances = answer(model, tokenizer, images, [[question.text for question in row] for row in clauses])
+    pictures = [to_picture(image) for image in images]
+    chances = _answers(model, pictures, [[question.text for question in row] for row in clauses])
     passed = [
         all((p > 0.5) == question.wanted for question, p in zip(row, column, strict=True))
         for row, column in zip(clauses, chances, strict=True)
@@ -103,60 +106,11 @@ def own_picture_figures(
     }
 
 
-@torch.inference_mode()
-def answer(
-    model: JanusForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    images: Tensor,
-    asked: Sequence[Sequence[str]],
-) -> list[list[float]]:
-    """Probability of "yes" against "no" for each question about each picture."""
-    frame = frame_ids(tokenizer, images.device)
-    yes_no = [tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
-    seen = _look(model, images)
-    pairs = [(row, text + language.THINK) for row, texts in enumerate(asked) for text in texts]
-    chances: list[float] = []
-    for start in range(0, len(pairs), _BATCH):
-        rows, texts = zip(*pairs[start : start + _BATCH], strict=True)
-        encoded = tokenizer(
-            list(texts), padding=True, padding_side="right", add_special_tokens=False, return_tensors="pt"
-        ).to(images.device)
-        embeddings = reading_embeddings(model, frame, encoded.input_ids, seen[list(rows)])
-        hidden = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        last = embeddings.shape[1] - encoded.input_ids.shape[1] + encoded.attention_mask.sum(1) - 1
-        logits = model.lm_head(hidden[torch.arange(len(rows), device=hidden.device), last])
-        chances += logits[:, yes_no].float().softmax(-1)[:, 0].tolist()
-    waiting = iter(chances)
+def _answers(model: UnifiedModel, pictures: Sequence[Image.Image], asked: Sequence[Sequence[str]]) -> list[list[float]]:
+    """Probability of "yes" for each question about each picture."""
+    pairs = [(picture, text) for picture, texts in zip(pictures, asked, strict=True) for text in texts]
+    waiting = iter(model.answer([picture for picture, _ in pairs], [text for _, text in pairs]))
     return [[next(waiting) for _ in texts] for texts in asked]
-
-
-@torch.inference_mode()
-def describe(model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, images: Tensor) -> list[str]:
-    """What the model sees, in the words of its plans; the likeliest word each time."""
-    frame = frame_ids(tokenizer, images.device)
-    think, end, pad = (tokenizer.convert_tokens_to_ids(name) for name in (language.THINK, language.EOS, language.PAD))
-    backbone = model.model.language_model
-    described: list[str] = []
-    for batch in images.split(_BATCH):
-        first = torch.full((len(batch), 1), think, device=images.device)
-        embeddings, cache = reading_embeddings(model, frame, first, _look(model, batch)), DynamicCache()
-        open_rows = torch.ones(len(batch), dtype=torch.bool, device=images.device)
-        written: list[Tensor] = []
-        for _ in range(_MOST_WORDS):
-            hidden = backbone(inputs_embeds=embeddings, past_key_values=cache, use_cache=True).last_hidden_state
-            token = model.lm_head(hidden[:, -1])[:, : len(tokenizer)].argmax(-1)
-            open_rows &= token != end
-            written.append(torch.where(open_rows, token, pad))
-            if not open_rows.any():
-                break
-            embeddings = backbone.embed_tokens(token)[:, None]
-        described += tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
-    return [text.strip() for text in described]
-
-
-def _look(model: JanusForConditionalGeneration, images: Tensor) -> Tensor:
-    parts = [look(model.model.vision_model, model.model.aligner, 2 * batch - 1) for batch in images.split(_BATCH)]
-    return torch.cat(parts)
 
 
 def _things(text: str) -> Counter[str]:

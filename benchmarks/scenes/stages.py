@@ -27,7 +27,7 @@ from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedT
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from milr.decoding import Sampling
-from milr.models.janus import Janus
+from milr.models.base import UnifiedModel
 from milr.models.loading import load_from
 from milr_rewards.detector import DetectorConfig, SceneDetector
 
@@ -101,11 +101,9 @@ class Workshop:
         tokeniser.with_fused_blocks(model)
         return model
 
-    def mini(self) -> Janus:
+    def mini(self) -> UnifiedModel:
         """The model that an earlier stage left, as the library runs it."""
-        model = load_from(str(self.out / "mini"), str(self.device), "auto", revision=None)
-        assert isinstance(model, Janus)
-        return model
+        return load_from(str(self.out / "mini"), str(self.device), "auto", revision=None)
 
 
 def detectors(shop: Workshop) -> None:
@@ -276,8 +274,7 @@ def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
 
     harder = benchmark.load()[:: 1 if recipe.compare_settings else 64]
     pictures, _ = evaluate.generate(model, [row["prompt"] for row in harder], recipe.reporting_seed, DEFAULT_SAMPLING)
-    reader = (model.network, shop.tokenizer)
-    read = partial(reading_figures, *reader, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
+    read = partial(reading_figures, model, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
     return {
         "geneval": drawn,
         "agreement": calibration.agreement(detectors, images, rows),
@@ -285,7 +282,7 @@ def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
         "reading": {
             "rendered": read(),
             "reconstructed": read(partial(tokeniser.reconstruct, shop.vq())),
-            "own pictures": own_picture_figures(*reader, images, rows, passed),
+            "own pictures": own_picture_figures(model, images, rows, passed),
         },
     }
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import JanusForConditionalGeneration
 
+import milr
 from milr_benchmarks.scenes import language, reading
 from milr_benchmarks.scenes.broken import Broken, break_things, render_broken
 from milr_benchmarks.scenes.concepts import MAX_OBJECTS
+from milr_benchmarks.scenes.export import save_mini
 from milr_benchmarks.scenes.layout import BACKGROUNDS
 from milr_benchmarks.scenes.questions import KINDS, ask, content_of, natural_distance
 from milr_benchmarks.scenes.reading import ANSWER, PLAN, PatchHeads, build_reading_pool, draw_broken, draw_reading
@@ -194,12 +198,14 @@ def test_losses_reach_the_tower_through_answers_and_plans(
     assert all(term.isfinite() for term in terms.values())
 
 
-def test_figures_cover_every_kind(painter: Painter, model: JanusForConditionalGeneration) -> None:
-    table = reading_figures(model.eval(), TOKENIZER, painter, 12, 77)
+def test_figures_cover_every_kind(painter: Painter, model: JanusForConditionalGeneration, tmp_path: Path) -> None:
+    save_mini(copy.deepcopy(model), TOKENIZER, tmp_path)
+    reader = milr.load_model(str(tmp_path), device="cpu")
+    table = reading_figures(reader, painter, 12, 77)
     assert {*KINDS, "overall", "exact", "recall"} <= table.keys()
     images = render_broken(painter, picture(painter, ("oven", 3, 32, 64))).repeat(2, 1, 1, 1)
     rows = [{"include": [{"class": "oven", "count": 1}]}] * 2
-    assert 0 <= own_picture_figures(model, TOKENIZER, images, rows, [True, False])["agreement"] <= 1
+    assert 0 <= own_picture_figures(reader, images, rows, [True, False])["agreement"] <= 1
 
 
 def test_descriptions_are_compared_thing_by_thing() -> None:
