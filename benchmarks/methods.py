@@ -68,7 +68,7 @@ ROWS: dict[str, Row] = {
     "milr": Row("milr", target=math.nan),
     "paper": _PAPER,
     "paper-lr-0": replace(_PAPER, options=_PAPER_AT_REST),
-    # The published recipe, but sampled as the base is: on `mini`, its guidance of 5 alone costs half of the accuracy.
+    # The published recipe, but sampled as the base is: its guidance of 5 suits another model than `mini`.
     "paper-own-sampling": replace(_PAPER, sampling={}),
     "paper-own-sampling-lr-0": replace(_PAPER, sampling={}, options=_PAPER_AT_REST),
 }
@@ -229,11 +229,12 @@ def _interval(values: NDArray[Any], cell: Cell, signed: bool = False) -> str:
 
 
 def format_tags(cells: Sequence[Cell]) -> str:
-    """A Markdown table of the judge's share per tag."""
+    """A Markdown table of the shares per tag that critic and judge find right."""
     names = sorted(set(cells[0].tags))
     lines = ["| method | images | " + " | ".join(names) + " |", "| --- | --- |" + " --- |" * len(names)]
     for cell in cells:
-        shares = [f"{cell.judge[:, cell.tags == tag].mean():.3f}" for tag in names]
+        members = [cell.tags == tag for tag in names]
+        shares = [f"{cell.critic[:, rows].mean():.3f} / {cell.judge[:, rows].mean():.3f}" for rows in members]
         lines.append(f"| {cell.row} | {cell.budget} | " + " | ".join(shares) + " |")
     return "\n".join(lines)
 
@@ -311,7 +312,7 @@ def run(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
-@click.option("--tags", is_flag=True, help="Also the judge's share per tag.")
+@click.option("--tags", is_flag=True, help="Also critic / judge per tag.")
 def table(folder: Path, tags: bool) -> None:
     """Print the table of a folder of results."""
     cells = read_cells(folder)
