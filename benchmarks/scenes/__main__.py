@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from .recipe import FULL, TOY, shortened
+from .recipe import CONTINUED, FULL, TOY, shortened
 from .sprites import FontMissingError, drawn_sprites, load_sprites
 from .stages import STAGES, Workshop
 
@@ -25,6 +25,11 @@ from .stages import STAGES, Workshop
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="GenEval's evaluation_metadata.jsonl, for the figures.",
 )
+@click.option(
+    "--start-from",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Train on from the finished models in this folder (mini, scenes-critic, ...), in half of the time.",
+)
 @click.option("--max-shard-size", default="50MB", show_default=True, help="Split the model's weights above this.")
 def main(
     stages: tuple[str, ...],
@@ -34,6 +39,7 @@ def main(
     toy: bool,
     share: float,
     geneval_prompts: Path | None,
+    start_from: Path | None,
     max_shard_size: str,
 ) -> None:
     """Run STAGES of the recipe in their order; finished ones are skipped."""
@@ -44,8 +50,8 @@ def main(
         raise click.ClickException(str(error)) from error
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    recipe = TOY if toy else shortened(FULL, share)
-    shop = Workshop(out, recipe, sprites, torch.device(device), geneval_prompts, max_shard_size)
+    recipe = TOY if toy else shortened(CONTINUED if start_from else FULL, share)
+    shop = Workshop(out, recipe, sprites, torch.device(device), geneval_prompts, max_shard_size, start_from)
     for name, stage in STAGES.items():
         if name in stages or "all" in stages:
             stage(shop)

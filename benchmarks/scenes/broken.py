@@ -33,8 +33,8 @@ COPIES = 7  # of a smeared thing, averaged
 ENOUGH = 0.55  # share of its ink that a whole thing shows
 _UNCLEAR = (0.4, 0.65)  # shares of ink at which people would disagree
 _TOKEN = 8  # px
-_REPLACED_BROKEN = 0.35  # of the tokens under a thing's ink
-_REPLACED_WHOLE = 0.10
+_REPLACED_BROKEN = 0.30  # of the tokens under a thing's ink
+_REPLACED_WHOLE = 0.06
 _HALF_PLANE = 0.4  # share of mosaics with one long seam; the others have a rectangle
 
 

@@ -1,7 +1,10 @@
 """What a detector's numbers are worth: are its scores probabilities, does it refuse broken things, do others agree.
 
-Every function gives a dict of floats. All figures are on fresh scenes that the caller's seed draws, rendered or, with
-`reconstruct`, as the image tokeniser gives them back; the threshold is that of `evaluate`.
+    broken, images = fresh_pictures(painter, count, seed, share, reconstruct)
+    table = broken_figures(detector, painter, broken, images)
+
+Figures are dicts of floats, on fresh scenes that the caller's seed draws, rendered or, with `reconstruct`, as the image
+tokeniser gives them back; the threshold is that of `evaluate`.
 
 A detection is right when a true thing of its class overlaps its box by half (IoU); of several, the strongest is.
 Things that are neither plainly there nor plainly not (`Broken.unsure`) count nowhere.
@@ -28,20 +31,30 @@ from .world import IMAGE_SIZE, Painter, Scenes, sample_requests
 BINS = 10
 _BATCH = 512
 _PEAKS = 32
-_BROKEN = 0.5  # chance of each of two things, in figures of broken things
+BROKEN_SHARE = 0.5
 
 Reconstruct = Callable[[Tensor], Tensor]
 
 
-def calibration_figures(
-    detector: SceneDetector, painter: Painter, count: int, seed: int, reconstruct: Reconstruct | None = None
-) -> dict[str, float]:
-    """Is a detection of score p right with frequency p, and a colour of probability p?
+def fresh_pictures(
+    painter: Painter, count: int, seed: int, share: float = BROKEN_SHARE, reconstruct: Reconstruct | None = None
+) -> tuple[Broken, Tensor]:
+    """Half scenes as prompts ask for them, half clutter; each of two things of a picture broken with this chance."""
+    generator = torch.Generator(painter.atlas.device).manual_seed(seed)
+    classes = len(painter.classes)
+    prompted: Scenes = lay_out(sample_requests(count - count // 2, classes, generator), generator)
+    scenes = prompted.joined(clutter(count // 2, classes, generator, (1, MAX_OBJECTS)))
+    broken = break_things(scenes, painter, generator, share)
+    images = torch.cat([render_broken(painter, broken[slice(i, i + _BATCH)]) for i in range(0, count, _BATCH)])
+    return broken, images if reconstruct is None else reconstruct(images)
+
+
+def calibration_figures(detector: SceneDetector, painter: Painter, broken: Broken, images: Tensor) -> dict[str, float]:
+    """Is a detection of score p right with frequency p, and a colour of probability p? On pictures of whole things.
 
     `score error` and `color error` are expected calibration errors over ten bins of equal width; beside them, per bin
     that is not empty, the mean score and the share that was right.
     """
-    broken, images = _pictures(painter, count, seed, 0.0, reconstruct)
     peaks = _found(detector, images)
     right, doubtful = _right(peaks, painter, broken)
     counted = (peaks.score >= SCORE_FLOOR) & ~doubtful
@@ -54,15 +67,12 @@ def calibration_figures(
     return table | _reliability("color", confidence[here], (color == wanted)[here])
 
 
-def broken_figures(
-    detector: SceneDetector, painter: Painter, count: int, seed: int, reconstruct: Reconstruct | None = None
-) -> dict[str, float]:
+def broken_figures(detector: SceneDetector, painter: Painter, broken: Broken, images: Tensor) -> dict[str, float]:
     """Share of broken things of each kind that pass as whole, and of whole things that are refused.
 
     `tinted accepted`: a thing in two paints was given one of the ten colours. `refused`: a whole thing was not found;
     `refused on top of another`: the upper one of two merged or doubled things was not.
     """
-    broken, images = _pictures(painter, count, seed, _BROKEN, reconstruct)
     peaks = _found(detector, images)
     strong = peaks._replace(score=torch.where(peaks.score >= THRESHOLD, peaks.score, 0.0))
     right, _ = _right(strong, painter, broken)
@@ -106,19 +116,6 @@ def agreement(
     }
     votes = torch.stack(list(passed.values()))
     return table | {"all": _share((votes == votes[0]).all(0))}
-
-
-def _pictures(
-    painter: Painter, count: int, seed: int, share: float, reconstruct: Reconstruct | None
-) -> tuple[Broken, Tensor]:
-    """Half scenes as prompts ask for them, half clutter."""
-    generator = torch.Generator(painter.atlas.device).manual_seed(seed)
-    classes = len(painter.classes)
-    prompted: Scenes = lay_out(sample_requests(count - count // 2, classes, generator), generator)
-    scenes = prompted.joined(clutter(count // 2, classes, generator, (1, MAX_OBJECTS)))
-    broken = break_things(scenes, painter, generator, share)
-    images = torch.cat([render_broken(painter, broken[slice(i, i + _BATCH)]) for i in range(0, count, _BATCH)])
-    return broken, images if reconstruct is None else reconstruct(images)
 
 
 def _found(detector: SceneDetector, images: Tensor) -> Peaks:

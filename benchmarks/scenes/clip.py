@@ -14,7 +14,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
@@ -26,6 +26,7 @@ from .training import Averaged, Batch, Losses, Schedule, train
 from .world import Painter, Requests, Scenes, sample_requests
 
 _WRONG_CAPTIONS = 2
+_WEIGHTS = "open_clip_model.safetensors"
 _PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"}
 
 
@@ -36,11 +37,17 @@ def train_clip(
     schedule: Schedule,
     generator: torch.Generator,
     pool: int,
+    start: Path | None = None,
 ) -> nn.Module:
-    """A trained model; pictures are drawn anew, captions come from a pool of `pool` scenes."""
+    """A trained model; pictures are drawn anew, captions come from a pool of `pool` scenes.
+
+    With `start`, the folder of a model of the same shape, trained on from there.
+    """
     torch.manual_seed(generator.initial_seed())
     device = generator.device
     model = open_clip.CLIP(**config).to(device)
+    if start:
+        model.load_state_dict(load_file(start / _WEIGHTS))
     scenes, captions = _captioned_scenes(painter, tokenizer, pool, generator)
 
     def draw(step: int) -> Batch:
@@ -98,7 +105,7 @@ def save_clip(model: nn.Module, config: dict[str, Any], tokenizer: PreTrainedTok
         name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(state, folder / "open_clip_model.safetensors")
+    save_file(state, folder / _WEIGHTS)
     side, tokenizer.padding_side = tokenizer.padding_side, "right"
     tokenizer.save_pretrained(str(folder))
     tokenizer.padding_side = side

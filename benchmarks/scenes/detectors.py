@@ -42,8 +42,8 @@ class Diet:
     prompted: float = 0.5  # share of scenes as prompts ask for them; the rest is clutter
     broken: float = 0.3  # chance of each of two things of a picture
     things: tuple[int, int] = (1, MAX_OBJECTS)  # in clutter
-    reconstructed: float = 0.25  # share of pictures that went through the tokeniser, where there is one
-    spliced: float = 0.25  # share of pictures decoded from tokens of several pictures, where there is a tokeniser
+    reconstructed: float = 0.35  # share of pictures that went through the tokeniser, where there is one
+    spliced: float = 0.3  # share of pictures decoded from tokens of several pictures, where there is a tokeniser
     ground: float = 0.0  # the ground's channels move by at most this
     jitter: float = 1.0
     blur: float = 1.0  # these three: share of each kind of jitter

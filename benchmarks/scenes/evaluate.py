@@ -22,6 +22,7 @@ from milr.noise import NoiseSource
 from milr.prompts import Prompt
 from milr_rewards import geneval_rule
 from milr_rewards.detector import Detection, SceneDetector
+from milr_rewards.self_answers import SelfAnswers
 
 from . import language
 from .corruptions import KINDS, corrupt
@@ -33,13 +34,14 @@ OFFICIAL_TAGS = ("single_object", "two_object", "counting", "colors", "position"
 _BATCH = 512
 _DRAWN = 600  # pictures drawn at once
 
+Found = dict[str, list[Detection]]  # in one picture
 Metadata = Mapping[str, Any]
 Reconstruct = Callable[[Tensor], Tensor]
 
 
-def found_in(detector: SceneDetector, images: Tensor) -> list[dict[str, list[Detection]]]:
+def found_in(detector: SceneDetector, images: Tensor) -> list[Found]:
     """Named detections of pictures that are already on the detector's device."""
-    found: list[dict[str, list[Detection]]] = []
+    found: list[Found] = []
     with torch.inference_mode():
         for batch in images.split(_BATCH):
             found += detector.name_peaks(detector.find(batch, limit=32), [(IMAGE_SIZE, IMAGE_SIZE)] * len(batch))
@@ -48,17 +50,7 @@ def found_in(detector: SceneDetector, images: Tensor) -> list[dict[str, list[Det
 
 def verdicts(detector: SceneDetector, images: Tensor, rows: Sequence[Metadata]) -> list[bool]:
     """GenEval's rule on each picture."""
-    return [_grade(objects, row) for objects, row in zip(found_in(detector, images), rows, strict=True)]
-
-
-def margins(detector: SceneDetector, images: Tensor, rows: Sequence[Metadata]) -> list[float]:
-    """How plainly each picture is right."""
-    return [
-        geneval_rule.grade_dense(
-            objects, row, lambda found, _: found.colors or {}, threshold=THRESHOLD, counting_threshold=THRESHOLD
-        ).value
-        for objects, row in zip(found_in(detector, images), rows, strict=True)
-    ]
+    return _graded(found_in(detector, images), rows)
 
 
 def by_tag(correct: Sequence[bool], rows: Sequence[Metadata]) -> dict[str, float]:
@@ -69,16 +61,6 @@ def by_tag(correct: Sequence[bool], rows: Sequence[Metadata]) -> dict[str, float
         here = [passed for passed, row in zip(correct, rows, strict=True) if row["tag"] == tag]
         table[tag] = round(sum(here) / len(here), 4)
     return table | {"mean": round(sum(table.values()) / len(table), 4)}
-
-
-def detector_figures(
-    detector: SceneDetector, painter: Painter, count: int, seed: int, reconstruct: Reconstruct | None = None
-) -> dict[str, float]:
-    """Accuracy of the rule on true scenes of GenEval's six tags, rendered or reconstructed."""
-    images, rows = true_scenes(painter, count, seed)
-    if reconstruct is not None:
-        images = reconstruct(images)
-    return by_tag(verdicts(detector, images, rows), rows)
 
 
 def true_scenes(painter: Painter, count: int, seed: int) -> tuple[Tensor, list[dict[str, Any]]]:
@@ -101,11 +83,13 @@ def pair_figures(
     count: int,
     seed: int,
     reconstruct: Reconstruct | None = None,
+    model: UnifiedModel | None = None,
 ) -> dict[str, dict[str, float]]:
     """How well each critic tells a true caption from one with one thing wrong, per kind of wrong.
 
     `accuracy`: the true caption scores higher (half a point for a tie). `auc`: a true pair scores higher than a wrong
-    pair of any other picture, which is what a threshold or a search over prompts needs.
+    pair of any other picture, which is what a threshold or a search over prompts needs. With `model`, its own
+    answers are a critic too.
     """
     from . import clip  # open_clip is slow to import
 
@@ -120,12 +104,15 @@ def pair_figures(
     right_rows, wrong_rows = (language.metadata(version, painter.classes) for version in (requests, wrong))
     scores: dict[str, tuple[Tensor, Tensor]] = {}
     for name, detector in detectors.items():
-        passed = (verdicts(detector, images, rows) for rows in (right_rows, wrong_rows))
-        margin = (margins(detector, images, rows) for rows in (right_rows, wrong_rows))
-        scores[f"{name}, rule"] = _pair(*passed)
-        scores[f"{name}, dense"] = _pair(*margin)
+        found = found_in(detector, images)
+        scores[f"{name}, rule"] = _pair(*(_graded(found, rows) for rows in (right_rows, wrong_rows)))
+        scores[f"{name}, dense"] = _pair(*(_margins(found, rows) for rows in (right_rows, wrong_rows)))
     likeness = (clip.similarity(clip_model, tokenizer, images, text).tolist() for text in (right_text, wrong_text))
     scores["clip"] = _pair(*likeness)
+    if model is not None:
+        pictures = [to_picture(image) for image in images]
+        versions = ((right_text, right_rows), (wrong_text, wrong_rows))
+        scores["self"] = _pair(*(_own_answers(model, pictures, text, rows) for text, rows in versions))
     return {name: _pair_table(right, false, kind.cpu()) for name, (right, false) in scores.items()}
 
 
@@ -175,14 +162,36 @@ def _official(requests: Requests) -> Requests:
     return requests
 
 
-def _grade(objects: Mapping[str, Sequence[Detection]], row: Metadata) -> bool:
-    return geneval_rule.grade(
-        objects,
-        row,
-        lambda found, _: geneval_rule.likeliest(found.colors or {}),
-        threshold=THRESHOLD,
-        counting_threshold=THRESHOLD,
-    ).correct
+def _graded(found: Sequence[Found], rows: Sequence[Metadata]) -> list[bool]:
+    """GenEval's rule on what was found in each picture."""
+    return [
+        geneval_rule.grade(
+            objects,
+            row,
+            lambda thing, _: geneval_rule.likeliest(thing.colors or {}),
+            threshold=THRESHOLD,
+            counting_threshold=THRESHOLD,
+        ).correct
+        for objects, row in zip(found, rows, strict=True)
+    ]
+
+
+def _margins(found: Sequence[Found], rows: Sequence[Metadata]) -> list[float]:
+    """How plainly each picture is right."""
+    return [
+        geneval_rule.grade_dense(
+            objects, row, lambda thing, _: thing.colors or {}, threshold=THRESHOLD, counting_threshold=THRESHOLD
+        ).value
+        for objects, row in zip(found, rows, strict=True)
+    ]
+
+
+def _own_answers(
+    model: UnifiedModel, pictures: Sequence[Image.Image], texts: Sequence[str], rows: Sequence[Metadata]
+) -> list[float]:
+    """What the critic `self` says of each picture; the model reads in batches of its own."""
+    prompts = [Prompt(text, metadata=row) for text, row in zip(texts, rows, strict=True)]
+    return [score.value for score in SelfAnswers(reader=model).score(pictures, prompts)]
 
 
 def _pair(right: Sequence[float], wrong: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -207,6 +216,6 @@ def _auc(right: Tensor, wrong: Tensor) -> float:
 
 
 __all__ = [
-    "OFFICIAL_TAGS", "TAGS", "by_tag", "contact_sheet", "detector_figures", "found_in", "generate", "geneval_figures",
-    "margins", "pair_figures", "to_picture", "true_scenes", "verdicts",
+    "OFFICIAL_TAGS", "TAGS", "by_tag", "contact_sheet", "found_in", "generate", "geneval_figures",
+    "pair_figures", "to_picture", "true_scenes", "verdicts",
 ]  # fmt: skip

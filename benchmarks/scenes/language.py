@@ -37,7 +37,7 @@ DESCRIBE_PROMPT = BOS + BOI + "{image}" + EOI + THINK
 CAPTION_LENGTH = 32  # tokens; no prompt is longer
 
 _EXACT = 0.6  # the share of prompts in GenEval's own words
-_DESCRIBED = 0.2  # the share of mixed prompts that describe one of their things, where they can
+_DESCRIBED = 0.3  # the share of mixed prompts that describe one of their things, where they can
 _COLOR_NAMES = ("", *COLORS)
 _NOUN_OPENINGS = (
     *("a photo of ", "a photo of ", "a photo of ", "a photo of ", "a picture of ", "an image of ", "the picture of "),

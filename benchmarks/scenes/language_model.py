@@ -27,7 +27,7 @@ from transformers import JanusConfig, JanusForConditionalGeneration, PreTrainedT
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from . import language, tokeniser
-from .benchmark import excluded
+from .benchmark import held_out
 from .layout import lay_out
 from .reading import (
     PatchHeads,
@@ -77,14 +77,14 @@ def build_pool(
     count: int,
     generator: torch.Generator,
 ) -> Pool:
-    """About `count` fresh scenes with their text and tokens; requests of the benchmark `scenes` are left out."""
+    """About `count` fresh scenes with their text and tokens, without what is held out for the benchmark `scenes`."""
     parts: list[tuple[Tensor, ...]] = []
     seeds = random.Random(generator.initial_seed())
     with text_workers(count) as workers:
         waiting = []
         for start in range(0, count, _CHUNK):
             requests = sample_requests(min(_CHUNK, count - start), len(painter.classes), generator)
-            requests = requests[~excluded(requests, painter.classes)]
+            requests = requests[~held_out(requests, painter.classes)]
             scenes = lay_out(requests, generator, rounds=4)
             arguments = (requests.numpy(), scenes.numpy(), painter.classes, seeds.random())
             waiting.append((scenes, workers.submit(_write, *arguments) if workers else _write(*arguments)))

@@ -20,9 +20,9 @@ from .world import IMAGE_SIZE, MAX_GROUPS, MAX_RELATIONS, SIZES, SNAP, Requests,
 SIZES_BY_COUNT: dict[int, tuple[int, ...]] = {1: (56, 64), 2: (40, 48), 3: (32, 40), 4: (32,), 5: (32,)}
 CANDIDATES = 32  # layouts drawn per scene, of which the best is kept
 _UNFIT = 100.0  # the cost of a layout that does not show what was asked for; overlap costs less
-BACKGROUNDS = (
-    (0.75, 0.75, 0.75), (0.67, 0.67, 0.67), (0.75, 0.73, 0.69), (0.67, 0.71, 0.75), (0.69, 0.74, 0.68),
-    (0.73, 0.68, 0.72),
+BACKGROUNDS = (  # unlike each other, so that few tokens tell them apart; darker than white paint, paler than the others
+    (0.78, 0.78, 0.78), (0.58, 0.58, 0.58), (0.80, 0.74, 0.64), (0.60, 0.68, 0.78), (0.66, 0.77, 0.62),
+    (0.77, 0.64, 0.74),
 )  # fmt: skip
 
 
@@ -90,6 +90,12 @@ def _best_of_random(requests: Requests, generator: torch.Generator, candidates: 
         background=background[tone],
     )
     return scenes, cost
+
+
+def tones(scenes: Scenes) -> Tensor:
+    """[B] index into BACKGROUNDS of each scene's ground."""
+    known = torch.tensor(BACKGROUNDS, device=scenes.background.device)
+    return (scenes.background[:, None] - known).square().sum(-1).argmin(1)
 
 
 def _towards(cell: Tensor, relation: Tensor, filled: Tensor) -> Tensor:

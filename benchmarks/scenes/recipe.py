@@ -142,21 +142,33 @@ _DIETS = (
 
 FULL = Recipe(
     detectors=_detectors(
-        (44, 48, 48), Schedule(1800, 256, 2e-3, seconds=45), Schedule(700, 256, 1e-3, warmup=20, seconds=40), _DIETS
+        (44, 48, 48), Schedule(1800, 256, 2e-3, seconds=45), Schedule(1300, 256, 1e-3, warmup=20, seconds=65), _DIETS
     ),
-    tokeniser=Schedule(14000, 96, 9e-4, seconds=300, weight_decay=1e-4, betas=(0.9, 0.95)),
+    tokeniser=Schedule(14000, 96, 9e-4, seconds=350, weight_decay=1e-4, betas=(0.9, 0.95)),
     tokeniser_warm_steps=200,
     vq=_vq(32, [1, 2, 4, 4], 1, 64, 1024, 384),
     sight=Schedule(8000, 256, 1e-3, seconds=75, warmup=200, weight_decay=0.05),
     reading_pool=240_000,
-    language_model=Schedule(12000, 512, 1.2e-3, warmup=150, seconds=380, weight_decay=0.05, betas=(0.9, 0.95)),
+    language_model=Schedule(12000, 512, 1.2e-3, warmup=150, seconds=400, weight_decay=0.05, betas=(0.9, 0.95)),
     reading_batch=128,
     pool=700_000,
     text=_text(384, 7, 6, 1024),
     vision=_vision(192, 6, 3, 384),
-    clip=Schedule(6000, 512, 1.5e-3, seconds=110, weight_decay=0.05),
+    clip=Schedule(6000, 512, 1.5e-3, seconds=80, weight_decay=0.05),
     clip_pool=150_000,
     clip_model=_clip(16, [1, 2, 2, 1], 128, 3),
+)
+
+# From models that are there already, in less time; the detectors need no clean phase.
+CONTINUED = replace(
+    FULL,
+    tokeniser=Schedule(6000, 96, 9e-4, seconds=115, weight_decay=1e-4, betas=(0.9, 0.95)),
+    sight=Schedule(8000, 256, 5e-4, seconds=40, warmup=100, weight_decay=0.05),
+    reading_pool=120_000,
+    language_model=Schedule(12000, 512, 5e-4, warmup=100, seconds=275, weight_decay=0.05, betas=(0.9, 0.95)),
+    pool=500_000,
+    clip=Schedule(6000, 512, 1e-3, seconds=40, weight_decay=0.05),
+    clip_pool=100_000,
 )
 
 TOY = replace(

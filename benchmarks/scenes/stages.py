@@ -55,6 +55,7 @@ class Workshop:
     device: torch.device
     geneval_prompts: Path | None = None  # GenEval's own prompt file, for the figures; without it, prompts like them
     max_shard_size: str = "50MB"
+    start: Path | None = None  # finished models to train on from: `mini` and the folders `scenes-...`
 
     @cached_property
     def painter(self) -> Painter:
@@ -71,8 +72,12 @@ class Workshop:
         return torch.Generator(self.device).manual_seed(self.recipe.seed + 1000 * offset)
 
     def new_model(self) -> JanusForConditionalGeneration:
-        """`mini` before it learns anything but the tokeniser."""
-        return new_model(self.config(), self.vq(), self.recipe.seed)
+        """`mini` before it learns anything but the tokeniser, or the one to train on from around the tokeniser."""
+        model = new_model(self.config(), self.vq(), self.recipe.seed)
+        if self.start:
+            known = {name: value for name, value in _mini_in(self.start).state_dict().items() if "vqmodel" not in name}
+            model.load_state_dict(known, strict=False)
+        return model
 
     def config(self) -> JanusConfig:
         """The configuration of `mini`."""
@@ -107,10 +112,12 @@ class Workshop:
 
 
 def detectors(shop: Workshop) -> None:
-    """Critic, judge and third on clean scenes."""
+    """Critic, judge and third on clean scenes; finished ones are taken as they are."""
     for name, recipe in shop.recipe.detectors.items():
         with _new_output(shop.out / f"clean-{name}") as folder:
-            if folder:
+            if folder and shop.start:
+                SceneDetector.load(shop.start / f"scenes-{name}").save(folder)
+            elif folder:
                 config = DetectorConfig(
                     shop.sprites.classes, DETECTOR_COLORS, width=recipe.width, context=recipe.context
                 )
@@ -131,6 +138,7 @@ def image_tokeniser(shop: Workshop) -> None:
                 shop.recipe.tokeniser,
                 shop.generator(1),
                 shop.recipe.tokeniser_warm_steps,
+                _mini_in(shop.start).model.vqmodel if shop.start else None,
             )
             model.save_pretrained(str(folder))
 
@@ -152,7 +160,8 @@ def sight(shop: Workshop) -> None:
     with _new_output(shop.out / "sight") as folder:
         if folder:
             # The rest of the model, and its tokeniser, are not needed yet.
-            model, heads = JanusForConditionalGeneration(shop.config()).to(shop.device).model, shop.new_heads()
+            whole = _mini_in(shop.start) if shop.start else JanusForConditionalGeneration(shop.config())
+            model, heads = whole.to(shop.device).model, shop.new_heads()
             pool = shop.reading_pool(5, reconstruct=None)
             parts = (model.vision_model, model.aligner)
             train_vision(*parts, heads, pool, shop.recipe.sight, shop.generator(6), capture=True)
@@ -186,33 +195,41 @@ def contrastive_model(shop: Workshop) -> None:
         if folder:
             recipe = shop.recipe
             model = train_clip(
-                recipe.clip_model, shop.painter, shop.tokenizer, recipe.clip, shop.generator(4), recipe.clip_pool
+                recipe.clip_model,
+                shop.painter,
+                shop.tokenizer,
+                recipe.clip,
+                shop.generator(4),
+                recipe.clip_pool,
+                shop.start / "scenes-clip" if shop.start else None,
             )
             save_clip(model, recipe.clip_model, shop.tokenizer, folder)
 
 
 def detector_figures(shop: Workshop) -> None:
-    """What the README says of the tokeniser, the detectors and the contrastive model."""
+    """What the README says of the tokeniser, the detectors and the contrastive model, and of `mini` as a critic."""
     with _new_output(shop.out / "detector-figures") as folder:
         if folder:
             _write(folder / "detector-figures.json", _detector_figures(shop))
 
 
 def _detector_figures(shop: Workshop) -> dict[str, Any]:
-    seed, count = shop.recipe.reporting_seed, shop.recipe.fresh_scenes
-    reconstruct = partial(tokeniser.reconstruct, shop.vq())
-    common = (shop.painter, count, seed)
+    painter, seed, count = shop.painter, shop.recipe.reporting_seed, shop.recipe.fresh_scenes
+    names = [f"{phase}-{name}" for name in shop.recipe.detectors for phase in ("clean", "scenes")]
+    detectors = {name: shop.detector(name) for name in names}
     table: dict[str, Any] = {"tokeniser": _tokeniser_figures(shop), "pairs": _pair_figures(shop)}
-    for name in (f"{phase}-{name}" for name in shop.recipe.detectors for phase in ("clean", "scenes")):
-        detector = shop.detector(name)
-        table[name] = {
-            kind: {
-                "rule": evaluate.detector_figures(detector, *common, through),
-                "broken": calibration.broken_figures(detector, *common, through),
-                "calibration": calibration.calibration_figures(detector, *common, through),
+    table |= {name: {} for name in names}
+    true, rows = evaluate.true_scenes(painter, count, seed)
+    for kind, reconstruct in (("rendered", None), ("reconstructed", partial(tokeniser.reconstruct, shop.vq()))):
+        shown = reconstruct(true) if reconstruct else true
+        whole = calibration.fresh_pictures(painter, count, seed, 0.0, reconstruct)
+        broken = calibration.fresh_pictures(painter, count, seed, reconstruct=reconstruct)
+        for name, detector in detectors.items():
+            table[name][kind] = {
+                "rule": evaluate.by_tag(evaluate.verdicts(detector, shown, rows), rows),
+                "broken": calibration.broken_figures(detector, painter, *broken),
+                "calibration": calibration.calibration_figures(detector, painter, *whole),
             }
-            for kind, through in (("rendered", None), ("reconstructed", reconstruct))
-        }
     return table
 
 
@@ -234,10 +251,12 @@ def _tokeniser_figures(shop: Workshop) -> dict[str, float]:
     tokens = tokeniser.encode(vq, images)
     error = (tokeniser.decode(vq, tokens) - images).square().mean((1, 2, 3))
     share = torch.bincount(tokens.flatten(), minlength=shop.recipe.vq["num_embeddings"]) / tokens.numel()
+    things, ground = tokeniser.steadiness(vq, shop.painter, shop.generator(8))
     return {
         "PSNR": round((-10 * error.log10()).mean().item(), 2),
         "perplexity": round((-(share * (share + 1e-9).log()).sum()).exp().item(), 1),
-        "same tokens elsewhere": round(tokeniser.steadiness(vq, shop.painter, shop.generator(8)), 4),
+        "same tokens elsewhere": round(things, 4),
+        "ground in the token of its tone": round(ground, 4),
     }
 
 
@@ -249,7 +268,8 @@ def _pair_figures(shop: Workshop) -> dict[str, Any]:
     seed, count = shop.recipe.reporting_seed, shop.recipe.fresh_scenes
     common = (shop.painter, judges, model, shop.tokenizer, count, seed)
     reconstruct = partial(tokeniser.reconstruct, shop.vq())
-    return {"clean": evaluate.pair_figures(*common), "reconstructed": evaluate.pair_figures(*common, reconstruct)}
+    table = partial(evaluate.pair_figures, *common, model=shop.mini())
+    return {"clean": table(), "reconstructed": table(reconstruct)}
 
 
 def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
@@ -289,9 +309,9 @@ def _mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
 
 def _samplings_to_compare(default: Sampling) -> list[Sampling]:
     """The default, then one thing changed at a time."""
-    others = [replace(default, guidance=value) for value in (1.0, 1.25, 2.0, 3.0, 5.0)]
-    others += [replace(default, temperature=value) for value in (0.6, 0.8)]
-    others += [replace(default, reasoning_temperature=value) for value in (0.0, 0.3, 1.0)]
+    others = [replace(default, guidance=value) for value in (1.0, 1.5, 2.0, 3.0, 5.0)]
+    others += [replace(default, temperature=value) for value in (0.6, 0.8, 1.0)]
+    others += [replace(default, reasoning_temperature=value) for value in (0.0, 0.7, 1.0)]
     return [default, *others]
 
 
@@ -313,6 +333,11 @@ def _geneval_rows(shop: Workshop) -> list[dict[str, Any]]:
         described = language.metadata(requests, shop.sprites.classes)
         rows += [row | {"prompt": text} for row, text in zip(described, texts, strict=True)]
     return rows
+
+
+def _mini_in(folder: Path) -> JanusForConditionalGeneration:
+    """The `mini` of a folder of finished models, to train on from."""
+    return JanusForConditionalGeneration.from_pretrained(folder / "mini", dtype=torch.float32)
 
 
 @contextmanager

@@ -6,6 +6,11 @@ unit rows the nearest code is the same with and without normalised latents.
 
 The codebook starts from clusters of real latents: the first steps train a plain auto-encoder, then k-means seeds the
 codes. Codes that fall out of use are moved to fresh latents, and an entropy term, fading to zero, keeps them in use.
+
+Tokens should belong to the thing, or to the ground, and not to the picture: norms and attention let the encoder write
+all of a picture into every token, and the language part would have to learn that. So every batch shows each thing
+twice, on two grounds and among other things; the latents of both are pulled together, and both are drawn with the same
+codes. The first codes are set apart, one for each tone of ground: latents of bare ground are pulled there.
 """
 
 from __future__ import annotations
@@ -21,13 +26,14 @@ from transformers.models.janus.modeling_janus import JanusVQVAE, JanusVQVAEResne
 
 from milr_rewards.detector import SceneDetector
 
-from .layout import clutter, lay_out
+from .layout import BACKGROUNDS, clutter, lay_out, tones
 from .training import Averaged, Batch, Losses, Schedule, train
-from .world import IMAGE_SIZE, SIZES, Painter, Scenes, sample_requests
+from .world import IMAGE_SIZE, Painter, Scenes, sample_requests
 
 TOKENS_PER_SIDE = 12
 _PIXELS = IMAGE_SIZE // TOKENS_PER_SIDE
-_SAME = 0.1  # weight of the loss that makes a thing's tokens its own
+_TWINS, _GROUND = 0.2, 0.5  # weights of the losses that make alike tokens equal
+_FAINT = 0.002  # a difference to the ground that only rounding makes
 _RESTART_EVERY = 60
 _SHARPNESS = 0.05  # temperature of the soft assignment in the entropy term
 _CHUNK = 512  # pictures at once on a GPU
@@ -43,13 +49,30 @@ def train_tokeniser(
     schedule: Schedule,
     generator: torch.Generator,
     warm_steps: int,
+    start: JanusVQVAE | None = None,
 ) -> JanusVQVAE:
-    """A trained tokeniser; `features` (a detector) says which pictures look alike."""
+    """A trained tokeniser; `features` (a detector) says which pictures look alike.
+
+    The first `warm_steps` quantise nothing. With `start`, a tokeniser of the same shape, training goes on from there.
+    """
     torch.manual_seed(generator.initial_seed())
     model = JanusVQVAE(config).to(generator.device).requires_grad_(True)
+    if start:
+        warm_steps = 0
+        model.load_state_dict(start.state_dict())
     with_fused_blocks(model)
     codebook = model.quantize.embedding.weight
-    latest = torch.zeros(schedule.batch * TOKENS_PER_SIDE**2, codebook.shape[1], device=generator.device)
+    tones_apart = torch.eye(*codebook.shape, device=generator.device)[: len(BACKGROUNDS)]
+
+    @torch.no_grad()
+    def tidy() -> None:
+        codebook.copy_(F.normalize(codebook, dim=-1))
+        codebook[: len(BACKGROUNDS)] = tones_apart
+
+    tidy()
+    tokens = schedule.batch * TOKENS_PER_SIDE**2
+    latest = torch.zeros(tokens, codebook.shape[1], device=generator.device)  # where new codes come from
+    interest = torch.zeros(tokens, device=generator.device)  # in things: ground has its codes
     used = torch.zeros(len(codebook), device=generator.device)
     pairs = _pairs(painter, schedule.batch // 2, generator)
     yes, no = torch.ones((), device=generator.device), torch.zeros((), device=generator.device)
@@ -58,37 +81,35 @@ def train_tokeniser(
         return *next(pairs), no if step < warm_steps else yes
 
     def losses(batch: Batch, share: Tensor) -> Losses:
-        images, here, there, shared, quantised = batch
+        images, twins, ground, quantised = batch
         latents = encode_latents(model, images)
-        latest.copy_(latents.detach().permute(0, 2, 3, 1).flatten(0, 2))  # where new codes come from
-        codes, terms = _quantise(latents, codebook, 0.02 * (1 - share), used)
-        decoded = decode_latents(model, _exchanged(torch.lerp(latents, codes, quantised), here, there, shared))
+        common = _common(latents, twins, ground, codebook)
+        latest.copy_(common.detach().permute(0, 2, 3, 1).flatten(0, 2))
+        interest.copy_(ground == len(BACKGROUNDS))
+        codes, terms = _quantise(common, codebook, interest, 0.02 * (1 - share), used)
+        decoded = decode_latents(model, torch.lerp(common, codes, quantised))
         terms = {name: quantised * value for name, value in terms.items()}
-        return (
-            _picture_losses(decoded, images, features)
-            | terms
-            | {"same": _SAME * _difference(latents, here, there, shared)}
-        )
+        return _picture_losses(decoded, images, features) | terms | _differences(latents, common, ground)
 
     average = Averaged(model, 0.998)
 
     def after_step(step: int, share: float) -> None:
         with torch.no_grad():
             if step == warm_steps - 1:
-                codebook.copy_(cluster(latest, len(codebook), generator))
+                chosen = torch.multinomial(interest, len(latest), replacement=True, generator=generator)
+                codebook.copy_(cluster(latest[chosen], len(codebook), generator))
                 used.zero_()
             if step >= warm_steps and step % _RESTART_EVERY == 0 and share < 0.7:
                 dead = used < 1
-                pick = torch.randint(len(latest), (len(codebook),), device=latest.device, generator=generator)
+                pick = torch.multinomial(interest, len(codebook), replacement=True, generator=generator)
                 codebook.copy_(torch.where(dead[:, None], latest[pick], codebook))
                 used.zero_()
-            codebook.copy_(F.normalize(codebook, dim=-1))
+        tidy()
         average.update(max(0, step - warm_steps))
 
     train("tokeniser", model.parameters(), draw, losses, schedule, after_step, capture=True)
     average.apply()
-    with torch.no_grad():
-        codebook.copy_(F.normalize(codebook, dim=-1))
+    tidy()
     return model.requires_grad_(False)
 
 
@@ -128,12 +149,13 @@ def reconstruct(model: JanusVQVAE, images: Tensor) -> Tensor:
     return decode(model, encode(model, images))
 
 
-def steadiness(model: JanusVQVAE, painter: Painter, generator: torch.Generator) -> float:
-    """Share of a thing's tokens that stay the same in another place, among other things."""
-    images, here, there, shared = next(_pairs(painter, _STEADY, generator))
-    first, second = encode(model, images).chunk(2)
-    same = (first.gather(1, here) == second.gather(1, there)).float()
-    return ((same * shared).sum() / shared.sum()).item()
+def steadiness(model: JanusVQVAE, painter: Painter, generator: torch.Generator) -> tuple[float, float]:
+    """Share of a thing's tokens that are the same elsewhere, and of ground that has the token of its tone."""
+    images, twins, ground = next(_pairs(painter, _STEADY, generator, ahead=1))
+    tokens = encode(model, images).flatten()
+    things = twins != torch.arange(len(twins), device=twins.device)
+    bare = ground < len(BACKGROUNDS)
+    return (tokens == tokens[twins])[things].float().mean().item(), (tokens == ground)[bare].float().mean().item()
 
 
 def cluster(latents: Tensor, count: int, generator: torch.Generator, rounds: int = 12) -> Tensor:
@@ -170,76 +192,86 @@ def _block(block: JanusVQVAEResnetBlock, hidden: Tensor) -> Tensor:
     return residual + hidden
 
 
-def _pairs(painter: Painter, count: int, generator: torch.Generator) -> Iterator[Batch]:
-    """Batches of `count` pairs of pictures; each pair shows one thing, of one size, in two surroundings.
+def _pairs(painter: Painter, count: int, generator: torch.Generator, ahead: int = _AHEAD) -> Iterator[Batch]:
+    """Batches of `count` pairs of pictures; each pair shows one thing, of one size, mostly on two grounds.
 
-    Yields pictures [2 * count, 3, 96, 96], first halves before second halves; the tokens that the thing covers in the
-    first and in the second picture, [count, 64] each; and which of those to compare, [count, 64].
-    Many batches are laid out at once: that is a hundred small kernels, whatever the number of scenes.
+    Yields pictures [2 * count, 3, 96, 96], first halves before second halves, and what `_likenesses` says of them.
+    `ahead` batches are laid out at once: that is a hundred small kernels, whatever the number of scenes.
     """
-    classes, rows = len(painter.classes), _AHEAD * count
+    classes, rows = len(painter.classes), ahead * count
     while True:
         prompted = lay_out(sample_requests(rows - rows // 2, classes, generator), generator, candidates=8)
         first = prompted.joined(clutter(rows // 2, classes, generator, (2, 5)))
         second = _elsewhere(first, classes, generator)
-        (here, clear_here), (there, clear_there) = (_covered(scenes) for scenes in (first, second))
-        shared = (clear_here & clear_there).float()
         # Prompted scenes are the first half of the rows: a stride mixes them with the others.
-        for index in range(_AHEAD):
-            one = slice(index, None, _AHEAD)
-            images = painter.render(first[one].joined(second[one]))
-            yield images, here[one], there[one], shared[one]
+        for index in range(ahead):
+            one = slice(index, None, ahead)
+            scenes = first[one].joined(second[one])
+            images = painter.render(scenes)
+            yield images, *_likenesses(scenes, images)
 
 
 def _elsewhere(scenes: Scenes, classes: int, generator: torch.Generator) -> Scenes:
-    """Other scenes with as many things on the same ground, and the same first thing in another place."""
+    """Other scenes with as many things, mostly on another ground, and the same first thing in another place."""
     others = clutter(len(scenes), classes, generator, (scenes.label >= 0).sum(1))
     label, color, size, corner = (getattr(others, name).clone() for name in ("label", "color", "size", "corner"))
     label[:, 0], color[:, 0], size[:, 0] = scenes.label[:, 0], scenes.color[:, 0], scenes.size[:, 0]
     corner[:, 0] = corner[:, 0].minimum(IMAGE_SIZE - size[:, :1])
-    return Scenes(label, color, size, corner, scenes.background)
+    return Scenes(label, color, size, corner, others.background)
 
 
-def _covered(scenes: Scenes) -> tuple[Tensor, Tensor]:
-    """Tokens under the first thing, [B, 64], row by row from its corner; and which it has and shares with no other."""
+def _likenesses(scenes: Scenes, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Which tokens should be alike, [2P * 144] each: the twin of each token, and the tone of ground.
+
+    The twin of a token of the first thing, in the second picture of a pair, is the one in the first picture (an index
+    into the batch); others are their own. The tone is an index into BACKGROUNDS, their number where things are.
+    """
+    rows, device = len(scenes), scenes.label.device
+    ink = (images - scenes.background[:, :, None, None]).abs().amax(1)
+    bare = F.max_pool2d(ink, _PIXELS).flatten(1) < _FAINT  # [2P, 144]
+    squares = _squares(scenes)  # [2P, K, 144]
+    first, second = (squares[:, 0] & ~squares[:, 1:].any(1) & ~bare).chunk(2)
+
+    here, there = scenes.corner[:, 0].chunk(2)
+    axis = torch.arange(TOKENS_PER_SIDE, device=device)
+    move = (here - there) // _PIXELS  # [P, 2] from the second picture to the first
+    column = axis.repeat(TOKENS_PER_SIDE) + move[:, :1]  # [P, 144]
+    row = axis.repeat_interleave(TOKENS_PER_SIDE) + move[:, 1:]
+    cell = (row * TOKENS_PER_SIDE + column).clamp(0, TOKENS_PER_SIDE**2 - 1)
+    shared = second & first.gather(1, cell)
+
+    own = torch.arange(rows * TOKENS_PER_SIDE**2, device=device).view(rows, -1)
+    twins = torch.cat([own[: rows // 2], torch.where(shared, own[: rows // 2, :1] + cell, own[rows // 2 :])])
+    ground = torch.where(bare, tones(scenes)[:, None], len(BACKGROUNDS))
+    return twins.flatten(), ground.flatten()
+
+
+def _squares(scenes: Scenes) -> Tensor:
+    """[B, K, 144] which tokens lie in each thing's square."""
     axis = torch.arange(TOKENS_PER_SIDE, device=scenes.label.device)
     corner, extent = scenes.corner // _PIXELS, scenes.size // _PIXELS
     inside_x, inside_y = (
-        (axis >= corner[:, 1:, i, None]) & (axis < (corner[:, 1:, i] + extent[:, 1:])[..., None]) for i in (0, 1)
-    )  # [B, K - 1, 12]
-    others = inside_y[..., :, None] & inside_x[..., None, :] & (scenes.label[:, 1:] >= 0)[..., None, None]
-    step = torch.arange(SIZES[-1] // _PIXELS, device=axis.device)
-    x = (corner[:, 0, 0, None] + step).clamp(max=TOKENS_PER_SIDE - 1)  # [B, 8]
-    y = (corner[:, 0, 1, None] + step).clamp(max=TOKENS_PER_SIDE - 1)
-    cell = (y[:, :, None] * TOKENS_PER_SIDE + x[:, None, :]).flatten(1)
-    own = step < extent[:, :1]
-    inside = (own[:, :, None] & own[:, None, :]).flatten(1)
-    return cell, inside & ~others.any(1).flatten(1).gather(1, cell)
+        (axis >= corner[..., i, None]) & (axis < (corner[..., i] + extent)[..., None]) for i in (0, 1)
+    )  # [B, K, 12]
+    return (inside_y[..., :, None] & inside_x[..., None, :] & (scenes.label >= 0)[..., None, None]).flatten(2)
 
 
-def _exchanged(codes: Tensor, here: Tensor, there: Tensor, shared: Tensor) -> Tensor:
-    """Codes [2P, 8, 12, 12] in which the thing of every second picture is drawn with the codes of the first one.
-
-    Otherwise a thing's tokens depend on the whole picture, through norms and attention, and the language part has to
-    learn them all.
-    """
-    flat = codes.flatten(2).transpose(1, 2)  # [2P, 144, 8]
-    first, second = flat.chunk(2)
-    taken = first.gather(1, here[..., None].expand(-1, -1, flat.shape[-1]))
-    nowhere = torch.full_like(there, flat.shape[1])
-    place = torch.where(shared > 0, there, nowhere)[..., None].expand_as(taken)
-    second = F.pad(second, (0, 0, 0, 1)).scatter(1, place, taken)[:, :-1]
-    return torch.cat([first, second]).transpose(1, 2).reshape(codes.shape)
+def _common(latents: Tensor, twins: Tensor, ground: Tensor, codebook: Tensor) -> Tensor:
+    """Latents [2P, 8, 12, 12] as they should be: those of twins, and the codes of the ground's tones."""
+    last = latents.permute(0, 2, 3, 1)  # [2P, 12, 12, 8]
+    bare = (ground < len(BACKGROUNDS))[:, None]
+    common = torch.where(bare, codebook.detach()[ground], last.flatten(0, 2)[twins])
+    return common.view(last.shape).permute(0, 3, 1, 2)
 
 
-def _difference(latents: Tensor, here: Tensor, there: Tensor, shared: Tensor) -> Tensor:
-    """Mean squared distance of the latents of a thing in two surroundings."""
-    flat = latents.flatten(2).transpose(1, 2)  # [2P, 144, 8]
-    first, second = (
-        half.gather(1, cells[..., None].expand(-1, -1, flat.shape[-1]))
-        for half, cells in zip(flat.chunk(2), (here, there), strict=True)
-    )
-    return ((first - second).square().sum(-1) * shared).sum() / shared.sum().clamp(min=1)
+def _differences(latents: Tensor, common: Tensor, ground: Tensor) -> Losses:
+    """How far the latents of things and of ground are from what they should be."""
+    distance = (latents - common).square().sum(1).flatten()
+    bare = ground < len(BACKGROUNDS)
+    return {
+        "twins": _TWINS * (distance * ~bare).sum() / (distance * ~bare).count_nonzero().clamp(min=1),
+        "ground": _GROUND * (distance * bare).sum() / bare.sum().clamp(min=1),
+    }
 
 
 def _picture_losses(decoded: Tensor, images: Tensor, features: SceneDetector) -> Losses:
@@ -255,14 +287,19 @@ def _picture_losses(decoded: Tensor, images: Tensor, features: SceneDetector) ->
     return {"l1": error.abs().mean(), "l2": 2 * error.square().mean(), "edges": 0.5 * edges, "features": 0.2 * near}
 
 
-def _quantise(latents: Tensor, codebook: Tensor, entropy_weight: Tensor, used: Tensor) -> tuple[Tensor, Losses]:
-    """Nearest codes with a straight-through gradient; counts into `used` which codes were taken."""
+def _quantise(
+    latents: Tensor, codebook: Tensor, interest: Tensor, entropy_weight: Tensor, used: Tensor
+) -> tuple[Tensor, Losses]:
+    """Nearest codes with a straight-through gradient; counts into `used` which codes were taken.
+
+    The entropy is over tokens by their `interest` [B * 144].
+    """
     with torch.autocast(latents.device.type, enabled=False):
         flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
         likeness = flat @ codebook.T  # cosine: both have unit norm
         nearest = likeness.argmax(-1)
         codes = codebook[nearest].view(*latents.shape[:1], *latents.shape[2:], -1).permute(0, 3, 1, 2)
-        soft = (likeness / _SHARPNESS).softmax(-1).mean(0)
+        soft = interest @ (likeness / _SHARPNESS).softmax(-1) / interest.sum()
         entropy = -(soft * (soft + 1e-9).log()).sum()
         # Unlike bincount, this does not wait for the GPU.
         used.index_add_(0, nearest, torch.ones_like(nearest, dtype=used.dtype))

@@ -33,11 +33,11 @@ SIZES = (32, 40, 48, 56, 64)
 # of the benchmark `scenes`, then whatever else the groups, colours, counts and relations of a request can say. The
 # value is the share of samples.
 TAGS: dict[str, float] = {
-    "single_object": 0.09,
-    "two_object": 0.11,
-    "counting": 0.19,
-    "colors": 0.11,
-    "position": 0.14,
+    "single_object": 0.10,
+    "two_object": 0.10,
+    "counting": 0.14,
+    "colors": 0.14,
+    "position": 0.12,
     "color_attr": 0.13,
     "colored_count": 0.02,
     "colored_position": 0.03,
@@ -46,7 +46,7 @@ TAGS: dict[str, float] = {
     "three_colored_objects": 0.02,
     "five_objects": 0.01,
     "knowledge": 0.05,
-    "mixed": 0.06,
+    "mixed": 0.10,
 }
 _GROUPS: dict[str, int] = {
     "two_object": 2,
@@ -148,17 +148,19 @@ def sample_requests(count: int, classes: int, generator: torch.Generator, tag: s
     # Five is rarer than two, three and four: GenEval does not ask for it.
     many = torch.tensor([2, 2, 3, 3, 3, 4, 4, 4, 4, 5], device=device)[integers(0, 10)]
     size[:, 0] = torch.where(tagged("counting", "colored_count"), many, size[:, 0])
-    # A mixed request may have several of its first thing, or of its second.
+    # A mixed request may have several of each of its things, as long as there is room for them.
+    both = tagged("mixed") & (groups == 3) & (integers(0, 4) == 0)  # with two relations
     surplus = (torch.rand(count, generator=generator, device=device) * (MAX_OBJECTS - groups + 1)).long()
-    several = (slot == integers(0, 2, 1)) * (surplus * tagged("mixed"))[:, None]
-    size = size + several
+    for more in range(MAX_OBJECTS - 2):
+        several = slot == (torch.rand(count, generator=generator, device=device) * groups).long()[:, None]
+        size = size + several * (tagged("mixed") & ~both & (surplus > more))[:, None]
     label = torch.rand(count, classes, generator=generator, device=device).topk(min(MAX_GROUPS, classes), dim=1).indices
     # A first thing must have paint, or a partly painted request would be a plain one.
     some = integers(0, 2, MAX_GROUPS).scatter_(1, integers(0, 2, 1), 1)
     painted = present & (tagged(*_COLORED)[:, None] | (some > 0) & tagged(*_PARTLY_COLORED)[:, None])
     color = integers(1, 1 + len(COLORS), MAX_GROUPS) * painted
-    related = tagged("position", "colored_position", "two_relations") | tagged("mixed") & (integers(0, 2) > 0)
-    relation = integers(1, 5, MAX_RELATIONS) * torch.stack([related, tagged("two_relations")], dim=1)
+    related = tagged("position", "colored_position", "two_relations") | tagged("mixed") & (integers(0, 2) > 0) | both
+    relation = integers(1, 5, MAX_RELATIONS) * torch.stack([related, tagged("two_relations") | both], dim=1)
     return Requests(tags, label, color, size, relation)
 
 

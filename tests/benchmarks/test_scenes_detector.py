@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from milr_benchmarks.scenes.calibration import _pictures, agreement, broken_figures, calibration_figures
+from milr_benchmarks.scenes.calibration import agreement, broken_figures, calibration_figures, fresh_pictures
 from milr_benchmarks.scenes.detectors import (
     DETECTOR_COLORS,
     Diet,
@@ -161,16 +161,16 @@ def finding(painter: Painter, peaks: Peaks) -> SceneDetector:
 
 
 def test_a_perfect_detector_is_calibrated(painter: Painter) -> None:
-    broken, _ = _pictures(painter, 40, 5, 0.0, None)
-    figures = calibration_figures(oracle(painter, broken.seen), painter, 40, 5)
+    broken, images = fresh_pictures(painter, 40, 5, share=0.0)
+    figures = calibration_figures(oracle(painter, broken.seen), painter, broken, images)
     assert figures["score error"] == 0
     assert figures["color error"] == 0
 
 
 def test_who_sees_what_was_drawn_accepts_broken_things_and_who_sees_what_is_there_does_not(painter: Painter) -> None:
-    broken, _ = _pictures(painter, 120, 5, 0.5, None)
+    broken, images = fresh_pictures(painter, 120, 5)
     careful, gullible = (
-        broken_figures(oracle(painter, scenes), painter, 120, 5) for scenes in (broken.seen, broken.drawn)
+        broken_figures(oracle(painter, scenes), painter, broken, images) for scenes in (broken.seen, broken.drawn)
     )
     for kind in ("cut", "fused", "smeared", "merged", "doubled"):
         assert careful[f"{kind} accepted"] == 0

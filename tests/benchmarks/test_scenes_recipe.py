@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import AutoProcessor, AutoTokenizer, JanusForConditionalGeneration
 
 import milr
@@ -18,13 +21,50 @@ from milr_rewards.detector import SceneDetector
 
 open_clip = pytest.importorskip("open_clip")
 
+MINI, CLIP = "mini/model.safetensors", "scenes-clip/open_clip_model.safetensors"
+
+
+def run(*arguments: str) -> None:
+    result = CliRunner().invoke(main, [*arguments, "--toy", "--device", "cpu"], catch_exceptions=False)
+    assert result.exit_code == 0
+
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("workshop")
-    result = CliRunner().invoke(main, ["all", "--toy", "--out", str(out), "--device", "cpu"], catch_exceptions=False)
-    assert result.exit_code == 0
+    run("all", "--out", str(out))
     return out
+
+
+@pytest.fixture(scope="module")
+def finished(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workshop with the rows of every matrix of `mini` and of the contrastive model in another order.
+
+    A few steps of training leave a fresh model near the workshop's own, which began with the same random weights.
+    """
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(workshop, folder, dirs_exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    for name in (MINI, CLIP):
+        state = {
+            key: value[torch.randperm(len(value), generator=generator)] if value.ndim > 1 else value
+            for key, value in load_file(folder / name).items()
+        }
+        save_file(state, folder / name, {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def continued(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("continued")
+    stages = ("detectors", "sight", "tokeniser", "language-model", "clip")
+    run(*stages, "--start-from", str(finished), "--out", str(out))
+    return out
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Of two tensors, as a share of the second one's length."""
+    return ((one.float() - other.float()).norm() / other.float().norm()).item()
 
 
 def test_every_stage_leaves_its_output_and_no_draft(workshop: Path) -> None:
@@ -40,10 +80,18 @@ def test_every_stage_leaves_its_output_and_no_draft(workshop: Path) -> None:
         assert keys <= json.loads((workshop / name / f"{name}.json").read_text()).keys()
 
 
+def test_every_critic_stands_in_the_table_of_pairs(workshop: Path) -> None:
+    pairs = json.loads((workshop / "detector-figures" / "detector-figures.json").read_text())["pairs"]
+    detectors = {f"{name}, {grade}" for name in ("critic", "judge", "third") for grade in ("rule", "dense")}
+    for pictures in ("clean", "reconstructed"):
+        assert pairs[pictures].keys() == {*detectors, "clip", "self"}
+        assert pairs[pictures]["self"].keys() == pairs[pictures]["clip"].keys()
+
+
 def test_finished_stages_are_skipped(workshop: Path) -> None:
     weights = workshop / "mini" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    CliRunner().invoke(main, ["all", "--toy", "--out", str(workshop), "--device", "cpu"], catch_exceptions=False)
+    run("all", "--out", str(workshop))
     assert weights.stat().st_mtime_ns == before
 
 
@@ -79,3 +127,29 @@ def test_the_contrastive_model_loads_with_open_clip(workshop: Path) -> None:
     model, _ = open_clip.create_model_from_pretrained(name)
     ids = open_clip.get_tokenizer(name)(["a photo of a bench", "a photo of two benchs and a toaster"])
     assert model.encode_text(ids).shape == (2, 128)
+
+
+def test_training_goes_on_from_finished_detectors_without_a_clean_phase(finished: Path, continued: Path) -> None:
+    for name in ("critic", "judge", "third"):
+        was = SceneDetector.load(finished / f"scenes-{name}")
+        now = SceneDetector.load(continued / f"clean-{name}")
+        torch.testing.assert_close(now.state_dict(), was.state_dict(), rtol=0, atol=0)
+        assert now.config == was.config
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (MINI, "model.language_model.embed_tokens.weight"),
+        (MINI, "model.generation_embeddings.weight"),
+        (MINI, "model.vision_model.embeddings.patch_embedding.weight"),
+        (MINI, "model.vqmodel.encoder.conv_in.weight"),
+        (CLIP, "token_embedding.weight"),
+    ],
+)
+def test_training_goes_on_from_finished_weights(
+    workshop: Path, finished: Path, continued: Path, file: str, name: str
+) -> None:
+    fresh, was, now = (load_file(folder / file)[name] for folder in (workshop, finished, continued))
+    assert 0 < distance(now, was) < 0.3
+    assert distance(now, fresh) > 0.5

@@ -37,10 +37,11 @@ def test_a_box_overlaps_itself_and_nothing_beside_it() -> None:
 
 def test_the_loss_of_matched_queries_is_the_loss_of_the_class() -> None:
     pytest.importorskip("scipy")
-    criterion = RTDetrLoss(RTDetrConfig(num_labels=15))
-    generator = torch.Generator().manual_seed(0)
-    _, truth = draw(Painter(drawn_sprites(), "cpu"), 8, generator)
-    logits, boxes = torch.randn(8, 1, 30, 15, generator=generator), torch.rand(8, 1, 30, 4, generator=generator)
+    painter, generator = Painter(drawn_sprites(), "cpu"), torch.Generator().manual_seed(0)
+    classes = len(painter.classes)
+    criterion = RTDetrLoss(RTDetrConfig(num_labels=classes))
+    _, truth = draw(painter, 8, generator)
+    logits, boxes = torch.randn(8, 1, 30, classes, generator=generator), torch.rand(8, 1, 30, 4, generator=generator)
     labels = [
         {"class_labels": label[here], "boxes": box[here]}
         for here, label, box in zip(truth.present, truth.label, truth.box, strict=True)

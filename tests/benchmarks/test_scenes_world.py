@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from milr_benchmarks.scenes.concepts import COLORS, MAX_OBJECTS, RELATIONS
 from milr_benchmarks.scenes.corruptions import KINDS, corrupt
 from milr_benchmarks.scenes.language import metadata
-from milr_benchmarks.scenes.layout import clutter, lay_out
+from milr_benchmarks.scenes.layout import BACKGROUNDS, clutter, lay_out, tones
 from milr_benchmarks.scenes.sprites import FontMissingError, drawn_sprites, load_sprites, recolour
 from milr_benchmarks.scenes.tokeniser import TOKENS_PER_SIDE
 from milr_benchmarks.scenes.world import IMAGE_SIZE, SNAP, TAGS, Painter, Scenes, sample_requests
@@ -58,13 +59,27 @@ def test_a_scene_shows_what_was_asked_for(painter: Painter, tag: str) -> None:
 
 def test_a_mixed_request_says_something_of_every_kind(painter: Painter) -> None:
     requests = sample_requests(300, len(painter.classes), generator(), "mixed")
-    assert (requests.count.sum(1) <= MAX_OBJECTS).all()
-    assert (requests.count > 1).any(0)[:2].all()
+    assert (requests.count > 1).any(0)[:3].all()
     painted = (requests.color > 0).sum(1)
     named = (requests.count > 0).sum(1)
     assert ((painted > 0) & (painted < named)).any()
     assert (requests.relation[:, 0] > 0).any()
     assert (requests.relation[:, 0] == 0).any()
+
+
+def test_a_mixed_request_may_count_several_of_its_things_but_has_never_more_than_five() -> None:
+    count = sample_requests(1000, 80, generator(), "mixed").count
+    assert set(count.sum(1).tolist()) == {2, 3, 4, MAX_OBJECTS}
+    counted = {tuple(sorted(row)) for row in count.tolist()}
+    assert {(0, 0, 0, 2, 2), (0, 0, 0, 2, 3), (0, 0, 1, 2, 2), (0, 0, 0, 1, 4), (0, 0, 1, 1, 3)} <= counted
+
+
+def test_a_mixed_request_has_two_relations_only_among_three_single_things() -> None:
+    requests = sample_requests(1000, 80, generator(), "mixed")
+    chained = requests[requests.relation[:, 1] > 0]
+    assert len(chained) > 50
+    assert (chained.relation > 0).all()
+    assert (chained.count == torch.tensor([1, 1, 1, 0, 0])).all()
 
 
 def test_a_thing_of_one_size_covers_whole_image_tokens() -> None:
@@ -127,6 +142,19 @@ def test_clutter_has_as_many_things_as_it_says() -> None:
     count = (clutter(200, 80, generator(), (2, 4)).label >= 0).sum(1)
     assert count.min() == 2
     assert count.max() == 4
+
+
+def test_the_tone_of_a_scene_is_that_of_its_ground() -> None:
+    scenes = lay_out(sample_requests(100, 80, generator()), generator(1))
+    assert torch.equal(torch.tensor(BACKGROUNDS)[tones(scenes)], scenes.background)
+    assert set(tones(scenes).tolist()) == set(range(len(BACKGROUNDS)))
+
+
+def test_the_tone_of_another_ground_is_the_nearest(painter: Painter) -> None:
+    grounds = torch.tensor(BACKGROUNDS)
+    scenes = clutter(len(grounds), len(painter.classes), generator(), (1, 1))
+    scenes = replace(scenes, background=grounds + torch.tensor([0.02, -0.02, 0.02]))
+    assert tones(scenes).tolist() == list(range(len(grounds)))
 
 
 def test_paint_keeps_its_hue_on_dark_and_on_bright_sprites() -> None:
