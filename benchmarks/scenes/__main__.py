@@ -10,7 +10,8 @@ import torch
 
 from .recipe import CONTINUED, FULL, TOY, shortened
 from .sprites import FontMissingError, drawn_sprites, load_sprites
-from .stages import STAGES, Workshop
+from .stages import STAGES
+from .workshop import Workshop
 
 
 @click.command()
