@@ -10,7 +10,7 @@ import torch
 
 from .recipe import CONTINUED, FULL, TOY, shortened
 from .sprites import FontMissingError, drawn_sprites, load_sprites
-from .stages import STAGES
+from .stages import FINISHED, STAGES
 from .workshop import Workshop
 
 
@@ -45,6 +45,9 @@ def main(
 ) -> None:
     """Run STAGES of the recipe in their order; finished ones are skipped."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    missing = [name for name in FINISHED if start_from and not (start_from / name).is_dir()]
+    if missing:
+        raise click.BadParameter(f"{str(start_from)!r} has no {', '.join(missing)}.", param_hint="--start-from")
     try:
         sprites = drawn_sprites() if toy else load_sprites(font)
     except FontMissingError as error:

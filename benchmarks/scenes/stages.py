@@ -32,6 +32,7 @@ from .reading import train_vision
 from .workshop import Workshop, mini_in
 
 log = logging.getLogger(__name__)
+FINISHED = ("mini", "scenes-critic", "scenes-judge", "scenes-third", "scenes-clip")  # what ships
 _SIGHT = ("vision", "aligner", "heads")  # what the stage `sight` trains, and its files
 
 

@@ -153,3 +153,12 @@ def test_training_goes_on_from_finished_weights(
     fresh, was, now = (load_file(folder / file)[name] for folder in (workshop, finished, continued))
     assert 0 < distance(now, was) < 0.3
     assert distance(now, fresh) > 0.5
+
+
+def test_a_start_without_models_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "start" / "mini").mkdir(parents=True)
+    arguments = ["all", "--toy", "--out", str(tmp_path / "out"), "--start-from", str(tmp_path / "start")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "has no scenes-critic, scenes-judge, scenes-third, scenes-clip" in result.output
+    assert not (tmp_path / "out").exists()
