@@ -94,12 +94,13 @@ def _rows(tag: str, rng: random.Random) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     while len(rows) < PROMPTS_PER_TAG:
         wish = _draw(tag, rng)
-        if held_out(wish) and int(_keys(wish)) not in rows:
+        key = int(_keys(wish))
+        if held_out(wish) and key not in rows:
             (row,), (prompt,) = metadata(wish, CLASSES), official_prompts(wish, CLASSES)
             if tag == "knowledge":
                 name = CLASSES[int(wish.label[0, 0])]
                 prompt = prompt.replace(with_article(name), rng.choice(HELD_OUT[name]), 1)
-            rows[int(_keys(wish))] = row | {"prompt": prompt}
+            rows[key] = row | {"prompt": prompt}
     return list(rows.values())
 
 

@@ -94,12 +94,14 @@ def mini_figures(shop: Workshop, folder: Path) -> dict[str, Any]:
     read = partial(reading_figures, model, shop.painter, recipe.fresh_scenes, recipe.reporting_seed)
     return {
         "geneval": drawn,
-        "agreement": calibration.agreement(detectors, images, rows),
+        "agreement": calibration.agreement(detectors, pictures, harder),
         "scenes": evaluate.geneval_figures(detectors, pictures, harder),
         "reading": {
             "rendered": read(),
             "reconstructed": read(partial(tokeniser.reconstruct, shop.vq())),
-            "own pictures": own_picture_figures(model, images, rows, passed),
+            "own pictures": own_picture_figures(
+                model, pictures, harder, evaluate.verdicts(detectors["judge"], pictures, harder)
+            ),
         },
     }
 
