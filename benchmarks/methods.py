@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import milr
+from milr.events import Failed, Finished, Stepped
 from milr.models.base import UnifiedModel
 from milr.presets import PAPER
 from milr.prompts import Prompt, read_prompts
 from milr.rewards import Reward, load_reward
 from milr.run_files import to_json, write_file
-from milr.search import Failed, Finished, Stepped, default_sampling, refine
+from milr.search import default_sampling, refine
 
 BUDGETS = (1, 8, 16)
 BOOTSTRAPS = 2_000
@@ -75,7 +76,7 @@ ROWS: dict[str, Row] = {
 
 
 def run_row(
-    row: Row, model: UnifiedModel, prompts: Sequence[Prompt], seed: int, batch: int, device: str
+    row: Row, model: UnifiedModel, prompts: Sequence[Prompt], seed: int, batch: int | None, device: str
 ) -> dict[str, Any]:
     """Searches every prompt; who was right at each budget, by critic and judge, and what it cost."""
     critic = load_reward("geneval", model, device, {"geneval": {"mode": row.critic}})
@@ -266,7 +267,7 @@ def main() -> None:
 @click.option("--name", default="", help="Name of the results; the row's own when not given.")
 @click.option("--seeds", default="1,2,3", show_default=True)
 @click.option("--limit", default=0, help="Only every n-th prompt, so that at most this many are left.")
-@click.option("--batch", default=553, show_default=True, help="Prompts that travel together.")
+@click.option("--batch", type=int, help="Prompts that travel together.  [default: what fits into memory]")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True, help="bfloat16 is three times as fast on some CPUs.")
 def run(
@@ -282,7 +283,7 @@ def run(
     name: str,
     seeds: str,
     limit: int,
-    batch: int,
+    batch: int | None,
     device: str,
     dtype: str,
 ) -> None:

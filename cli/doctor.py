@@ -59,11 +59,14 @@ def _check(name: str, attempt: Callable[[], str]) -> bool:
 def _devices() -> Iterator[tuple[str, str]]:
     import torch
 
+    from milr import kernels
+
     yield "cpu", f"{os.cpu_count()} cores{_free_memory()}"
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        yield f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {memory}"
+        way = "Triton kernels" if kernels.available(torch.device("cuda", index)) else "no Triton kernels: slower"
+        yield f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {memory}, {way}"
     if torch.backends.mps.is_available():
         yield "mps", "Apple GPU"
 

@@ -16,8 +16,9 @@ import click
 import torch
 
 from milr import __version__, plugins
-from milr.decoding.rollout import Sampling
+from milr.decoding import Engine, Sampling
 from milr.errors import RunError, UsageError
+from milr.events import Event, Failed
 from milr.models import load_model
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
@@ -26,7 +27,7 @@ from milr.rewards import Reward, load_reward, parse_weight
 from milr.run_files import Record
 from milr.run_identity import Identity
 from milr.runs import Key, RunFolder, open_run
-from milr.search import Event, Failed, default_sampling, refine
+from milr.search import default_sampling, refine, searches_at_once
 
 from .progress import ProgressDisplay, progress_style
 from .results import show_result
@@ -43,7 +44,7 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         RunError: the work cannot go on; what was done is kept.
     """
     _check_plugins(settings)
-    model = load_model(settings["model"], settings["device"], settings["dtype"])
+    model = load_model(settings["model"], settings["device"], settings["dtype"], quantize=settings["quantize"])
     names = _reward_names(settings, model)
     reward = load_reward(names, model, str(model.device), settings.plugin_options("reward"))
     sampling = _sampling(settings, model)
@@ -59,6 +60,7 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         seed=settings["seed"],
         sampling=sampling,
         batch=settings["batch"],
+        overlap=settings["overlap"],
         target=math.nan if settings["target"] == "none" else settings["target"],
         budget=settings["budget"],
         keep=settings["keep"],
@@ -133,7 +135,8 @@ def _identity(
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "device": str(model.device),
-        "batch": settings["batch"],
+        "batch": settings["batch"] or searches_at_once(Engine.of(model), settings["samples"]),
+        "overlap": settings["overlap"],
         "model_licence": model.facts.licence,
     }
     return Identity(settings.configuration() | resolved, prompts, model.fingerprint(), reward.version, facts)
@@ -166,7 +169,9 @@ def _follow(run: RunFolder, search: Search, settings: Settings) -> int:
         )
         return 130
     except torch.OutOfMemoryError as error:
-        raise RunError("the device is out of memory; go on with --resume and a smaller --batch.") from error
+        raise RunError(
+            "the device is out of memory even for one picture; go on with --resume and another --device or --dtype."
+        ) from error
     if failed:
         click.echo(f"milr: {failed} of {len(keys)} images failed; {run.path / 'samples.jsonl'} says why.", err=True)
     return 1 if failed else 0

@@ -41,12 +41,14 @@ IDENTITY_FILE = "run.json"
 @click.option("--temperature", type=Number(min=0), help="Of image tokens; 0 is greedy.  [default: the model's]")
 @click.option("--reasoning-temperature", type=Number(min=0), help="Of reasoning tokens.  [default: the model's]")
 @click.option("--seed", type=Whole(most=2**63 - 1), default=0, show_default=True, help="Decides every random draw.")
-@click.option("--batch", type=Whole(1), default=8, show_default=True, help="Searches that travel together.")
+@click.option("--batch", type=Whole(1), help="Searches that travel together.  [default: what fits into memory]")
+@click.option("--overlap", is_flag=True, help="Score half of the searches while the other half is decoded.")
 @click.option("--budget", type=Number(min=1), help="Pictures that one search may decode.")
 @click.option("--target", type=Target(), help="Reward that is enough, or none.  [default: the critic's]")
 @click.option("--keep", type=click.Choice(["best", "last"]), default="best", help="Picture returned.  [default: best]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
+@click.option("--quantize", type=click.Choice(["int8", "fp8"]), help="Store the backbone's weights so (extra quant).")
 @click.option("--out", metavar="DIR", help="Run folder.  [default: runs/TIME-PROMPT]")
 @click.option("--keep-steps", is_flag=True, help="Keep every picture of every step.")
 @click.option("--json", is_flag=True, help="One JSON object per image on stdout.")
@@ -111,10 +113,10 @@ def _saved_run(out: Path | None, resume: bool) -> Identity | None:
 
 
 def _resumed(context: click.Context, saved: Identity | None, out: Path | None) -> Layer:
-    """The settings of the run to go on with; also its batch, which moves the last bit of the arithmetic."""
+    """The settings of the run to go on with; also what is decoded together, which moves the last bit of a sum."""
     if saved is None:
         return {}
-    kept = dict(saved.config) | {name: saved.facts[name] for name in ("batch",) if name in saved.facts}
+    kept = dict(saved.config) | {name: saved.facts[name] for name in ("batch", "overlap") if name in saved.facts}
     return checked_layer(context, kept, f"{out}/{IDENTITY_FILE}")
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import click
 from tqdm import tqdm
 
-from milr.search import Event, Failed, Finished, Started, Stepped
+from milr.events import Event, Failed, Finished, Started, Stepped
 
 Style = Literal["bar", "lines", "none"]
 

@@ -23,7 +23,7 @@ Layer = dict[str, Any]
 
 # Options of `milr generate` that say how pictures are made; with plugin options, they are a run's configuration.
 CONFIGURING = frozenset(
-    {"model", "dtype", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
+    {"model", "dtype", "quantize", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
     | {"guidance", "temperature", "reasoning_temperature"}
 )
 # Options that stand for an option of the chosen method.

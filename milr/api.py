@@ -12,6 +12,7 @@ from PIL import Image
 from milr import search
 from milr.decoding import Sampling
 from milr.errors import RunError, UsageError
+from milr.events import Failed, Finished, Step, Stepped
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt, as_prompt
 from milr.rewards import Reward, load_reward
@@ -31,7 +32,7 @@ class Result:
     reasoning: str
     reward: float
     initial_reward: float | None
-    history: list[search.Step]
+    history: list[Step]
     images_decoded: float
 
 
@@ -66,7 +67,7 @@ def refine(
     if not isinstance(reward, str | list | Reward):
         raise UsageError(f"reward is {reward!r}; give a critic, its name, or a list of names.")
     critic = reward if isinstance(reward, Reward) else load_reward(reward, model, device=str(model.device))
-    history: list[search.Step] = []
+    history: list[Step] = []
     for event in search.refine(
         model,
         [as_prompt(prompt)],
@@ -80,11 +81,11 @@ def refine(
         budget=budget,
         method_options=method_options,
     ):
-        if isinstance(event, search.Stepped):
+        if isinstance(event, Stepped):
             history.append(event.step)
-        elif isinstance(event, search.Failed):
+        elif isinstance(event, Failed):
             raise RunError(f"no picture could be scored: {event.error}")
-        elif isinstance(event, search.Finished):
+        elif isinstance(event, Finished):
             best = event.progress.best
             return Result(
                 best.image,

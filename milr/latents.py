@@ -15,6 +15,7 @@ A prefix acts on decoding in one of two ways:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,38 +53,39 @@ class PrefixBatch:
     """The prefixes of N rows, padded to one length, ready for a decoding loop.
 
     Attributes:
-        values: [N, L, ...] fp32, zero beyond a row's own length.
+        values: [N, L, P, H] fp32, zero beyond a row's own length; P is 1 for text and 2 for a picture.
         replace: [N, L] bool, where the value stands in for the model's state; elsewhere it is added to it.
+        settled: how many of the first positions every row replaces: their tokens depend on nothing decoded.
     """
 
     values: Tensor
     replace: Tensor
+    settled: int
 
     def __len__(self) -> int:
         return self.values.shape[1]
 
-    def apply(self, states: Tensor, position: int) -> Tensor:
-        """The states [N, ...] that the head reads at this position, in fp32 where a prefix reaches it."""
-        if position >= len(self):
-            return states
-        values = self.values[:, position]
-        keep = ~self.replace[:, position].view(-1, *[1] * (states.dim() - 1))
-        return values + states * keep
+    def padded(self, extra: int) -> PrefixBatch:
+        """The same with the first row repeated at the end."""
+        values = torch.cat([self.values, self.values[:1].expand(extra, -1, -1, -1)])
+        return PrefixBatch(values, torch.cat([self.replace, self.replace[:1].expand(extra, -1)]), self.settled)
 
 
-def stack_prefixes(prefixes: list[Prefix | None], width: tuple[int, ...], device: torch.device) -> PrefixBatch:
+def stack_prefixes(prefixes: Sequence[Prefix | None], paths: int, width: int, device: torch.device) -> PrefixBatch:
     """One batch of N optional prefixes; a row without one gets a zero shift.
 
     Args:
         prefixes: of N rows.
-        width: trailing shape of the values, (H,) or (2, H).
+        paths: P.
+        width: H.
         device: where decoding runs.
     """
     length = max((len(prefix) for prefix in prefixes if prefix is not None), default=0)
-    values = torch.zeros(len(prefixes), length, *width, device=device)
+    values = torch.zeros(len(prefixes), length, paths, width, device=device)
     replace = torch.zeros(len(prefixes), length, dtype=torch.bool, device=device)
     for row, prefix in enumerate(prefixes):
         if prefix is not None:
-            values[row, : len(prefix)] = prefix.values
+            values[row, : len(prefix)] = prefix.values.view(-1, paths, width)
             replace[row, : len(prefix)] = prefix.mode == "replace"
-    return PrefixBatch(values, replace)
+    replaced = (len(prefix) if prefix is not None and prefix.mode == "replace" else 0 for prefix in prefixes)
+    return PrefixBatch(values, replace, min(replaced, default=0))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -83,28 +82,38 @@ class NoiseSource:
 
 
 class NoiseRows:
-    """The noise of the N rows of a batch, each with its own source, step and sample."""
+    """The noise of the N rows of a batch, each with its own source, step and sample.
+
+    Attributes:
+        key: [N, 2] int64.
+        step, sample: [N] int64.
+    """
 
     def __init__(self, sources: list[NoiseSource], steps: list[int], samples: list[int], device: torch.device) -> None:
-        self._key = torch.tensor([source.key for source in sources], dtype=torch.int64, device=device)  # [N, 2]
-        self._step = torch.tensor(steps, dtype=torch.int64, device=device)  # [N]
-        self._sample = torch.tensor(samples, dtype=torch.int64, device=device)  # [N]
+        self.key = torch.tensor([source.key for source in sources], dtype=torch.int64, device=device)  # [N, 2]
+        self.step = torch.tensor(steps, dtype=torch.int64, device=device)  # [N]
+        self.sample = torch.tensor(samples, dtype=torch.int64, device=device)  # [N]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Key, step and sample."""
+        return self.key, self.step, self.sample
 
     def uniform(self, stream: Stream, position: int, positions: int, entries: int) -> Tensor:
         """[N, positions, entries] fp32 in the open interval (0, 1), from `position` on."""
-        device = self._key.device
+        device = self.key.device
         block = torch.arange((entries + 3) // 4, device=device)  # one counter gives four numbers
         place = torch.arange(position, position + positions, device=device)
         counter = torch.stack(
             torch.broadcast_tensors(
                 block,
                 place[:, None],
-                (self._step * 8 + int(stream))[:, None, None],
-                self._sample[:, None, None],
+                (self.step * 8 + int(stream))[:, None, None],
+                self.sample[:, None, None],
             ),
             dim=-1,
         )  # [N, positions, blocks, 4]
-        bits = philox(counter, self._key[:, None, None]).flatten(-2)[..., :entries]  # [N, positions, entries]
+        bits = philox(counter, self.key[:, None, None]).flatten(-2)[..., :entries]  # [N, positions, entries]
         # 23 bits and a half step: exact in fp32, never 0 and never 1.
         return ((bits >> 9).to(torch.float32) + 0.5) * 2.0**-23
 
@@ -112,8 +121,15 @@ class NoiseRows:
         """[N, positions, entries] standard Gumbel noise: argmax(logits + noise) is a sample of softmax(logits)."""
         return -torch.log(-torch.log(self.uniform(stream, position, positions, entries)))
 
-    def gumbel_steps(self, stream: Stream, positions: int, entries: int) -> Iterator[Tensor]:
-        """[N, entries] Gumbel noise for one position after the other, computed a block of positions at a time."""
-        block = max(1, min(16, _BLOCK_NUMBERS // max(1, self._key.shape[0] * entries)))
-        for start in range(0, positions, block):
-            yield from self.gumbel(stream, start, min(block, positions - start), entries).unbind(dim=1)
+    def padded(self, extra: int) -> NoiseRows:
+        """The same with the first row repeated at the end."""
+        rows = NoiseRows([], [], [], self.key.device)
+        rows.key = torch.cat([self.key, self.key[:1].expand(extra, -1)])
+        rows.step = torch.cat([self.step, self.step[:1].expand(extra)])
+        rows.sample = torch.cat([self.sample, self.sample[:1].expand(extra)])
+        return rows
+
+    @staticmethod
+    def block(rows: int, entries: int) -> int:
+        """For how many positions of so many rows noise is best made at once."""
+        return max(1, min(16, _BLOCK_NUMBERS // max(1, rows * entries)))

@@ -92,7 +92,7 @@ def check_same_config(saved: Mapping[str, Any], now: Mapping[str, Any], folder: 
     """The part of `check_same` that needs no model: the settings alone; keys that `now` lacks are not compared."""
     before, after = (json.loads(to_json(config)) for config in (saved, now))
     for key in sorted(after):
-        if key not in before or before[key] != after[key]:
+        if before.get(key) != after[key]:
             raise ResumeError(
                 f"{folder} was made with {key} = {_shown(before.get(key))}, not {_shown(after[key])}; "
                 "leave that option out, or choose another --out."

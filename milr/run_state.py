@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from milr.events import Best, Progress
 from milr.run_files import to_json, write_file
-from milr.search import Best, Progress
 
 _METHOD = "method."
 _PICTURE = "best_image"

@@ -25,12 +25,12 @@ from pathlib import Path
 from PIL import Image
 
 from milr.errors import ResumeError, UsageError
+from milr.events import Event, Failed, Finished, Progress, Step, Stepped
 from milr.prompts import Prompt
 from milr.run_files import Record, append_line, is_part, keep_lines, read_lines, remove_parts, write_file
 from milr.run_identity import IDENTITY_FILE, Identity, check_same, read_identity
 from milr.run_lock import LOCK_FILE, FolderLock
 from milr.run_state import load_progress, save_progress
-from milr.search import Event, Failed, Finished, Progress, Step, Stepped
 
 Key = tuple[str, int]  # prompt id, image index
 

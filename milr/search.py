@@ -6,117 +6,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from milr import plugins
-from milr.decoding import Request, Rollout, Sampling, decode_rollouts
+from milr.decoding import Engine, Request, Rollout, Sampling, Undeveloped
 from milr.errors import UnknownNameError, UsageError
+from milr.events import Best, Event, Failed, Finished, Progress, Started, Step, Stepped
 from milr.latents import prefix_length
-from milr.methods.base import Method, State
+from milr.methods.base import Method
 from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.policy import policy_of
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, check_prompt, score_safely
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of one search, as it stands in a trace.
-
-    Attributes:
-        index: 0 is the model as it is.
-        scores: one per rollout.
-        facts: what the method wants known: loss, gradient norm, ...
-        seconds: of this step, its share of the batch.
-    """
-
-    index: int
-    rollouts: list[Rollout]
-    scores: list[Score]
-    facts: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best picture so far.
-
-    `reward` is None while no picture could be scored; then this is the first picture of step 0.
-    """
-
-    image: Image.Image
-    reasoning: str
-    reward: float | None
-    reason: str
-    step: int
-    sample: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search stands: all it needs, with its method's state, to go on after a kill.
-
-    Attributes:
-        steps_done: steps that are scored and told, step 0 included.
-        images_decoded: in image budget, i.e. whole pictures.
-        initial_reward: of the first picture of step 0.
-        seconds: spent so far.
-    """
-
-    best: Best
-    steps_done: int
-    images_decoded: float
-    initial_reward: float | None
-    seconds: float
-    method_state: State = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened to the search of one prompt and image index."""
-
-    prompt: Prompt
-    image_index: int
-
-
-@dataclass(frozen=True)
-class Started(Event):
-    """The search took a slot; `steps_done` is above 0 when it goes on after an interruption."""
-
-    steps_done: int
-
-
-@dataclass(frozen=True)
-class Stepped(Event):
-    """A step was decoded, scored and learned from."""
-
-    step: Step
-    progress: Progress
-    improved: bool
-
-
-@dataclass(frozen=True)
-class Finished(Event):
-    """The search is over; `why` is "steps", "target" or "budget"."""
-
-    progress: Progress
-    why: str
-
-
-@dataclass(frozen=True)
-class Failed(Event):
-    """The search ended without a picture that could be scored; `progress` holds the unscored first one."""
-
-    error: str
-    progress: Progress | None
+from milr.slots import Slots
 
 
 @dataclass
@@ -143,7 +51,8 @@ def refine(
     images: int = 1,
     seed: int = 0,
     sampling: Sampling | None = None,
-    batch: int = 8,
+    batch: int | None = None,
+    overlap: bool = False,
     target: float | None = None,
     budget: float | None = None,
     keep: str = "best",
@@ -158,7 +67,9 @@ def refine(
     Args:
         images: pictures wanted per prompt, each from a search of its own.
         sampling: how tokens are drawn; the model's defaults when not given.
-        batch: searches that travel together.
+        batch: searches that travel together; what fits into memory when not given.
+        overlap: score one half of them while the other half is decoded. Worth it with critics that take longer than
+            decoding, such as one behind a network: two halves take longer to decode than one whole.
         target: the reward at which a search is done; the critic's own when not given. NaN for none at all.
         budget: pictures that one search may decode; a step that would exceed it is not begun.
         keep: "best" returns the best picture seen; "last" the latest one, as the published code does.
@@ -172,7 +83,7 @@ def refine(
         ("steps", steps, 0),
         ("samples", samples, 1),
         ("images", images, 1),
-        ("batch", batch, 1),
+        ("batch", 1 if batch is None else batch, 1),
     ):
         if type(value) is not int or value < least:
             raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
@@ -193,39 +104,31 @@ def refine(
         for noise in [NoiseSource.of(seed, prompt.id, index)]
     )
 
-    def reason_to_stop(search: _Search) -> str | None:
-        return _reason_to_stop(search, steps, samples, reward_target, budget)
+    engine = Engine.of(model)
+    batch = batch or searches_at_once(engine, samples)
 
-    def advance(running: Sequence[_Search]) -> Iterator[Event]:
-        return _advance(model, running, reward, sampling, keep)
+    def begin(search: _Search) -> Event:
+        if search.progress is not None:
+            _continue(search, search.progress, model.device)
+        return Started(search.prompt, search.image_index, search.steps_done)
 
-    return _run(searches, batch, model.device, reason_to_stop, advance)
+    def ending(search: _Search) -> Event | None:
+        why = _reason_to_stop(search, steps, samples, reward_target, budget)
+        return None if why is None else _ending(search, why)
+
+    slots = Slots(
+        begin,
+        ending,
+        decode=lambda group: _decode(engine, group, sampling),
+        score=lambda decoded: _score(engine, decoded, reward),
+        tell=lambda group, scored: _tell_all(group, scored, keep),
+    )
+    return slots.run(searches, batch, overlap, model.device)
 
 
-def _run(
-    searches: Iterator[_Search],
-    batch: int,
-    device: torch.device,
-    reason_to_stop: Callable[[_Search], str | None],
-    advance: Callable[[Sequence[_Search]], Iterator[Event]],
-) -> Iterator[Event]:
-    """Keeps up to `batch` searches running; one that ends leaves its slot to the next between steps."""
-    running: list[_Search] = []
-    while True:
-        for search in itertools.islice(searches, batch - len(running)):
-            if search.progress is not None:
-                _continue(search, search.progress, device)
-            running.append(search)
-            yield Started(search.prompt, search.image_index, search.steps_done)
-        if not running:
-            return
-        for search in list(running):
-            why = reason_to_stop(search)
-            if why is not None:
-                running.remove(search)
-                yield _ending(search, why)
-        if running:
-            yield from advance(running)
+def searches_at_once(engine: Engine, samples: int) -> int:
+    """How many searches of so many samples an engine decodes together."""
+    return max(1, engine.rows // samples)
 
 
 def default_sampling(model: UnifiedModel) -> Sampling:
@@ -285,10 +188,27 @@ def _ending(search: _Search, why: str) -> Event:
     return Finished(search.prompt, search.image_index, search.progress, why)
 
 
-def _advance(
-    model: UnifiedModel, running: Sequence[_Search], reward: Reward, sampling: Sampling, keep: str
-) -> Iterator[Event]:
-    """One step of every running search, decoded and scored as one batch."""
+@dataclass(frozen=True)
+class _Decoded:
+    """One step of some searches, drawn but not developed; `counts` says how many rollouts each search has."""
+
+    drawn: list[Undeveloped]
+    counts: list[int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The same with pictures and scores; `seconds` is each search's share of the work."""
+
+    rollouts: list[Rollout]
+    scores: list[Score]
+    counts: list[int]
+    seconds: float
+
+
+def _decode(engine: Engine, running: Sequence[_Search], sampling: Sampling) -> _Decoded:
+    """The next step of searches, decoded as one batch."""
     began = time.perf_counter()
     asked = [search.method.ask() for search in running]
     requests = [
@@ -296,15 +216,26 @@ def _advance(
         for search, proposals in zip(running, asked, strict=True)
         for proposal in proposals
     ]
-    keep_states = max(prefix_length(search.method.image_ratio, model.facts.image_tokens) for search in running)
-    rollouts = decode_rollouts(model, requests, sampling, keep_states)
+    keep_states = max(prefix_length(search.method.image_ratio, engine.model.facts.image_tokens) for search in running)
+    drawn = engine.decode_tokens(requests, sampling, keep_states)
+    return _Decoded(drawn, [len(proposals) for proposals in asked], time.perf_counter() - began)
+
+
+def _score(engine: Engine, decoded: _Decoded, reward: Reward) -> _Scored:
+    """Pictures and their scores."""
+    began = time.perf_counter()
+    rollouts = engine.develop(decoded.drawn)
     scores = score_safely(reward, [rollout.image for rollout in rollouts], [rollout.prompt for rollout in rollouts])
-    share = (time.perf_counter() - began) / len(running)
+    seconds = decoded.seconds + time.perf_counter() - began
+    return _Scored(rollouts, scores, decoded.counts, seconds / len(decoded.counts))
+
+
+def _tell_all(running: Sequence[_Search], scored: _Scored, keep: str) -> Iterator[Event]:
     first = 0
-    for search, proposals in zip(running, asked, strict=True):
-        rows = slice(first, first + len(proposals))
-        first = rows.stop
-        yield _tell(search, rollouts[rows], scores[rows], share, keep)
+    for search, count in zip(running, scored.counts, strict=True):
+        rows = slice(first, first + count)
+        first += count
+        yield _tell(search, scored.rollouts[rows], scored.scores[rows], scored.seconds, keep)
 
 
 def _tell(search: _Search, rollouts: list[Rollout], scores: list[Score], seconds: float, keep: str) -> Stepped:

@@ -37,8 +37,14 @@ def test_a_row_does_not_depend_on_the_batch() -> None:
 
 
 def test_blocks_of_positions_equal_single_positions() -> None:
-    steps = torch.stack(list(rows(2).gumbel_steps(Stream.TEXT, 40, 6)), dim=1)
-    assert torch.equal(steps, rows(2).gumbel(Stream.TEXT, 0, 40, 6))
+    steps = [rows(2).gumbel(Stream.TEXT, position, 1, 6) for position in range(40)]
+    assert torch.equal(torch.cat(steps, dim=1), rows(2).gumbel(Stream.TEXT, 0, 40, 6))
+
+
+def test_padded_rows_repeat_the_first_one() -> None:
+    noise = rows(3).padded(2).gumbel(Stream.TEXT, 0, 4, 6)
+    assert torch.equal(noise[:3], rows(3).gumbel(Stream.TEXT, 0, 4, 6))
+    assert torch.equal(noise[3:], noise[:1].expand(2, -1, -1))
 
 
 def test_every_coordinate_changes_the_noise() -> None:

@@ -15,13 +15,13 @@ from PIL import Image
 
 from milr.decoding.rollout import Proposal, Rollout
 from milr.errors import ResumeError, RunError, UsageError
+from milr.events import Best, Failed, Finished, Progress, Step, Stepped
 from milr.prompts import Prompt
 from milr.rewards import Score
 from milr.run_files import append_line, read_lines, write_file
 from milr.run_identity import Identity, read_identity
 from milr.run_state import load_progress, save_progress
 from milr.runs import open_run
-from milr.search import Best, Failed, Finished, Progress, Step, Stepped
 
 APPLE = Prompt("a red apple", id="apple")
 DOG = Prompt("a dog", id="dog", metadata={"tag": "single_object"})

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pytest
 from PIL import Image, ImageStat
 
 import milr
+from milr.decoding import Engine
 from milr.errors import PromptError, RunError, UnknownNameError
+from milr.events import Failed, Finished, Progress, Started, Stepped
 from milr.models import load_model
 from milr.models.janus import Janus
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
-from milr.search import Failed, Finished, Progress, Started, Stepped, refine
+from milr.search import refine
 from tests.tiny import tiny_janus_folder
 
 PROMPTS = [Prompt("a red apple"), Prompt("a photo of a dog left of three blue cat"), Prompt("two cup")]
@@ -76,6 +80,32 @@ def test_results_do_not_depend_on_the_batch(model: Janus, method: str) -> None:
     shuffled = outcomes(run(model, PROMPTS[::-1], batch=2, method=method, images=2))
     assert alone == together == shuffled
     assert len(alone) == 6
+
+
+@pytest.mark.parametrize("method", ["milr", "best-of-n"])
+def test_results_do_not_depend_on_when_pictures_are_scored(model: Janus, method: str) -> None:
+    straight = outcomes(run(model, method=method, images=2))
+    for batch in (1, 2, 5):
+        assert outcomes(run(model, method=method, images=2, batch=batch, overlap=True)) == straight
+
+
+def test_one_half_is_scored_while_the_other_is_decoded(model: Janus, monkeypatch: pytest.MonkeyPatch) -> None:
+    decodes, decoding = count(1), threading.Event()
+    decode = Engine.decode_tokens
+
+    def counted_decode(*arguments: Any) -> Any:
+        if next(decodes) == 2:
+            decoding.set()
+        return decode(*arguments)
+
+    class Patient(Redness):
+        def score(self, images: Any, prompts: Any) -> list[Score]:
+            assert decoding.wait(60), "the second half is decoded before the first one is scored"
+            return super().score(images, prompts)
+
+    monkeypatch.setattr(Engine, "decode_tokens", counted_decode)
+    events = list(refine(model, PROMPTS, Patient(), "best-of-n", steps=1, samples=1, batch=2, overlap=True))
+    assert sum(isinstance(event, Finished) for event in events) == len(PROMPTS)
 
 
 def test_images_of_one_prompt_differ(model: Janus) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from milr.decoding import Proposal, Request, Sampling, decode_rollouts
+from milr.decoding import Engine, Proposal, Request, Sampling
 from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.prompts import Prompt
@@ -32,7 +32,6 @@ from .world import IMAGE_SIZE, TAGS, Painter, Requests, sample_requests
 THRESHOLD = 0.3
 OFFICIAL_TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 _BATCH = 512
-_DRAWN = 600  # pictures drawn at once
 
 Found = dict[str, list[Detection]]  # in one picture
 Metadata = Mapping[str, Any]
@@ -121,11 +120,7 @@ def generate(model: UnifiedModel, prompts: Sequence[str], seed: int, sampling: S
     requests = [
         Request(Prompt(text), NoiseSource.of(seed, str(row)), Proposal(0, 0)) for row, text in enumerate(prompts)
     ]
-    drawn = [
-        rollout
-        for start in range(0, len(requests), _DRAWN)
-        for rollout in decode_rollouts(model, requests[start : start + _DRAWN], sampling)
-    ]
+    drawn = Engine.of(model).decode(requests, sampling)
     pixels = np.stack([np.asarray(rollout.image) for rollout in drawn])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(model.device).float() / 255
     return images, [rollout.reasoning for rollout in drawn]

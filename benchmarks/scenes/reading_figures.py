@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from milr.decoding import Engine, describe
 from milr.models.base import UnifiedModel
 from milr_rewards.questions import questions_of
 
@@ -64,7 +65,8 @@ def reading_figures(
     whole = content.describable()
     plans = language.plans(content.scenes[whole], painter.classes)
     return table | description_figures(
-        model.describe([picture for picture, shown in zip(pictures, whole.tolist(), strict=True) if shown]), plans
+        describe(Engine.of(model), [picture for picture, shown in zip(pictures, whole.tolist(), strict=True) if shown]),
+        plans,
     )
 
 

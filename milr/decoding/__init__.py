@@ -1,6 +1,7 @@
 """Decoding of reasoning and pictures from a frozen unified model."""
 
-from milr.decoding.rollout import Proposal, Rollout, Sampling
-from milr.decoding.rollouts import Request, decode_rollouts
+from milr.decoding.describe import describe
+from milr.decoding.engine import Engine
+from milr.decoding.rollout import Drawn, Proposal, Request, Rollout, Sampling, Undeveloped, Written
 
-__all__ = ["Proposal", "Request", "Rollout", "Sampling", "decode_rollouts"]
+__all__ = ["Drawn", "Engine", "Proposal", "Request", "Rollout", "Sampling", "Undeveloped", "Written", "describe"]

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from milr.latents import Prefix
+from milr.noise import NoiseSource
 from milr.prompts import Prompt
 
 
@@ -45,6 +46,45 @@ class Proposal:
     reasoning_ids: Tensor | None = None
     text: Prefix | None = None
     image: Prefix | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A proposal with the prompt it is for and the noise of its search."""
+
+    prompt: Prompt
+    noise: NoiseSource
+    proposal: Proposal
+
+
+@dataclass(frozen=True)
+class Written:
+    """One row's reasoning: ids and log-probabilities [T] and the states [T, H] fp32 that the head read."""
+
+    ids: Tensor
+    states: Tensor
+    log_probs: Tensor
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """N rows' pictures: tokens and log-probabilities [N, T], states of the first positions [N, L, 2, H] fp32."""
+
+    tokens: Tensor
+    states: Tensor
+    log_probs: Tensor
+
+
+@dataclass(frozen=True)
+class Undeveloped:
+    """A rollout whose picture is still in tokens; the fields are those of `Rollout`."""
+
+    request: Request
+    reasoning: str
+    written: Written
+    image_tokens: Tensor
+    image_states: Tensor
+    image_log_probs: Tensor
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name_or_path: str = "mini", device: str = "auto", dtype: str = "auto", revision: str | None = None
+    name_or_path: str = "mini",
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    quantize: str | None = None,
 ) -> UnifiedModel:
     """A frozen model, ready to draw.
 
@@ -22,6 +26,7 @@ def load_model(
         device: "auto" (the first CUDA device, then MPS, then the CPU), or a torch device.
         dtype: "auto" (float32 on the CPU, bfloat16 elsewhere), or a torch floating dtype.
         revision: of a hub id.
+        quantize: "int8" or "fp8": the backbone's weights are stored so and multiplied in `dtype` (extra `quant`).
 
     Raises:
         UnknownNameError: neither a name nor a path nor a hub id.
@@ -30,10 +35,15 @@ def load_model(
     """
     if not isinstance(name_or_path, str):
         raise UsageError(f"a model is a name, a folder or a hub id, not {name_or_path!r}.")
+    precision = {}
+    if quantize is not None:
+        from milr.models.weights import check_precision
+
+        precision = {"quantize": check_precision(quantize)}
     if name_or_path in plugins.plugins("models"):
-        return plugins.find("models", name_or_path).load().load(device, dtype, revision)
+        return plugins.find("models", name_or_path).load().load(device, dtype, revision, **precision)
     from milr.models.loading import is_folder, load_from
 
     if "/" in name_or_path or is_folder(name_or_path):
-        return load_from(name_or_path, device, dtype, revision)
+        return load_from(name_or_path, device, dtype, revision, **precision)
     return plugins.find("models", name_or_path).load()  # raises: the name is not known

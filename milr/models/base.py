@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from milr.models.key_values import KeyValueCache, KeyValueShape
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class ModelFacts:
     name: str
     hidden_size: int
     image_tokens: int  # tokens of one picture
+    text_vocabulary: int
     image_vocabulary: int
     grid: tuple[int, int]  # the same tokens as (rows, columns)
     resolution: int  # pixels, both sides
@@ -38,6 +41,42 @@ class ModelFacts:
     reads: bool = False  # whether it answers questions about pictures
 
 
+class Backbone(Protocol):
+    """The layers between embeddings and heads, over a static cache; states come after the final norm.
+
+    N rows, T positions, H hidden size. A row's token in column c stands at position c - start of the row and attends
+    to its own columns up to c.
+    """
+
+    hidden_size: int
+
+    @property
+    def key_values(self) -> KeyValueShape:
+        """What a cache for this backbone is made of."""
+        ...
+
+    def prefill(self, embeddings: Tensor, cache: KeyValueCache | None, first: int = 0) -> Tensor:
+        """Many positions of every row at once, into columns `first` and on: [N, T, H] to [N, T, H].
+
+        Args:
+            embeddings: what stands before a row's start is ignored.
+            cache: holds the columns before `first`; None for rows that start at column 0 and are never continued.
+        """
+        ...
+
+    def step(self, embeddings: Tensor, cache: KeyValueCache, column: Tensor, length: int) -> Tensor:
+        """One position of every row, into a column that the device alone knows: [N, H] to [N, H].
+
+        Never waits for the device, so that it can be captured.
+
+        Args:
+            embeddings: may be written over.
+            column: [1] int64, where the tokens go.
+            length: attention may look at fewer columns than the cache has: at least `column` + 1; all, under capture.
+        """
+        ...
+
+
 class UnifiedModel(Protocol):
     """A frozen model that reasons in text and draws image tokens.
 
@@ -49,7 +88,17 @@ class UnifiedModel(Protocol):
     device: torch.device
     dtype: torch.dtype
     stop_ids: frozenset[int]  # tokens that end the reasoning
+    end_ids: frozenset[int]  # tokens that end any other text
     pad_id: int
+
+    @property
+    def backbone(self) -> Backbone:
+        """The layers between embeddings and heads."""
+        ...
+
+    def __hash__(self) -> int:
+        """Models are told apart by who they are."""
+        ...
 
     def fingerprint(self) -> str:
         """SHA-256 of every parameter's name, shape and bytes: proves that nothing changed."""
@@ -91,24 +140,6 @@ class UnifiedModel(Protocol):
         """[N, T] image tokens to [N, T, H]."""
         ...
 
-    def new_cache(self) -> Any:
-        """An empty cache of keys and values for `backbone`."""
-        ...
-
-    def backbone(self, embeddings: Tensor, cache: Any, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """Last hidden states after the final norm, the heads' input; extends the cache in place.
-
-        Args:
-            embeddings: [N, T, H].
-            cache: from `new_cache`, with S earlier positions; None for no cache.
-            attention_mask: [N, S + T], 1 where a position may be attended to.
-            positions: [N, T].
-
-        Returns:
-            [N, T, H]
-        """
-        ...
-
     def text_head(self, hidden: Tensor) -> Tensor:
         """[..., H] hidden states to [..., text vocabulary] logits, fp32."""
         ...
@@ -129,8 +160,8 @@ class UnifiedModel(Protocol):
         """
         ...
 
-    def describe(self, images: Sequence[Image.Image]) -> list[str]:
-        """What the model sees in each picture, in its own words, the likeliest word each time.
+    def read_picture(self, images: Sequence[Image.Image]) -> Tensor:
+        """Embeddings [N, T, H] after which the model says what it sees in each picture.
 
         Raises:
             ModelError: the model cannot read.

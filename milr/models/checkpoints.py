@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from milr.models.base import UnifiedModel
+    from milr.models.weights import Precision
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,17 @@ class Checkpoint:
     description: str
     revision: str | None = None
 
-    def load(self, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> UnifiedModel:
+    def load(
+        self,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        quantize: Precision | None = None,
+    ) -> UnifiedModel:
         """The frozen model; errors as in `milr.models.load_model`."""
         from milr.models.loading import load_from
 
-        return load_from(self.source, device, dtype, revision or self.revision, self.name)
+        return load_from(self.source, device, dtype, revision or self.revision, self.name, quantize)
 
 
 MINI = Checkpoint(

@@ -12,15 +12,19 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, JanusForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from milr.errors import ModelError, PromptError
 from milr.models.base import ModelFacts
 from milr.models.eyes import JANUS_PRO_PICTURES, Preprocessing, pixel_values
+from milr.models.llama import LlamaStack
+from milr.models.weights import Precision
 
 # The instruction asks for what MILR (arXiv 2509.22761) asks for: a short visualisation that names every object, its
 # attributes and relations, and adds nothing.
@@ -37,7 +41,7 @@ JANUS_PRO_DESCRIBE = "{bos}<|User|>: {boi}{image}{eoi}\nDescribe the picture.\n\
 
 _READING_BATCH = 64  # rows of one picture and one question
 _ANSWERS = {True: ("yes", "Yes", "YES", " yes", " Yes"), False: ("no", "No", "NO", " no", " No")}
-_PIXEL_BATCH = 64  # pictures decoded at once: bounds the memory of the convolutional decoder
+_PIXELS_AT_ONCE = 16 * 384**2  # bounds the memory of the convolutional decoder
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
@@ -58,6 +62,7 @@ class Janus:
     Args:
         network: on its device and in its dtype; frozen here.
         facts: `reads` is decided here, from the templates and the tokenizer.
+        precision: of the backbone's projections; that of the network when not given.
         preprocessing: how pictures become the vision tower's input; its mean and std also hold for decoded pictures.
     """
 
@@ -69,15 +74,18 @@ class Janus:
         templates: Templates = Templates(),
         stop_ids: frozenset[int] | None = None,
         preprocessing: Preprocessing = JANUS_PRO_PICTURES,
+        precision: Precision | None = None,
     ) -> None:
         self.network = network.eval().requires_grad_(False)
+        self.backbone = LlamaStack(self.network.model.language_model, precision)
         self.tokenizer = tokenizer
         self.templates = templates
         self.device, self.dtype = network.device, network.dtype
         self.bos, self.boi = tokenizer.bos_token, tokenizer.boi_token
         self._kept_when_unconditional = {tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids(self.boi)}
         self.pad_id = tokenizer.pad_token_id
-        self.stop_ids = stop_ids or frozenset({tokenizer.eos_token_id})
+        self.end_ids = frozenset({tokenizer.eos_token_id})
+        self.stop_ids = stop_ids or self.end_ids
         self._special_text = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
         self._preprocessing = preprocessing
         self._mean = torch.tensor(preprocessing.mean, device=self.device).view(1, 3, 1, 1)
@@ -133,21 +141,14 @@ class Janus:
         return self.network.get_input_embeddings()(ids)
 
     def embed_image(self, tokens: Tensor) -> Tensor:
-        return self.network.prepare_embeddings_for_image_generation(tokens)
+        return F.embedding(tokens, self._image_embeddings)
 
-    def new_cache(self) -> DynamicCache:
-        return DynamicCache(config=self.network.config.text_config)
-
-    def backbone(
-        self, embeddings: Tensor, cache: DynamicCache | None, attention_mask: Tensor, positions: Tensor
-    ) -> Tensor:
-        return self.network.model.language_model(
-            inputs_embeds=embeddings,
-            past_key_values=cache,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            use_cache=cache is not None,
-        ).last_hidden_state
+    @cached_property
+    @torch.no_grad()
+    def _image_embeddings(self) -> Tensor:
+        """[V, H]: every code through the aligner once, which a step would else read again for each token."""
+        codes = torch.arange(self.facts.image_vocabulary, device=self.device)
+        return torch.cat([self.network.prepare_embeddings_for_image_generation(part) for part in codes.split(1024)])
 
     def text_head(self, hidden: Tensor) -> Tensor:
         return self.network.lm_head(hidden.to(self.network.lm_head.weight.dtype)).float()
@@ -159,7 +160,7 @@ class Janus:
     @torch.no_grad()
     def pixels(self, image_tokens: Tensor) -> list[Image.Image]:
         pictures = []
-        for tokens in image_tokens.split(_PIXEL_BATCH):
+        for tokens in image_tokens.split(max(1, _PIXELS_AT_ONCE // self.facts.resolution**2)):
             decoded = self.network.model.vqmodel.decode(tokens).float() * self._std + self._mean  # [N, 3, R, R]
             array = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             pictures += [Image.fromarray(picture) for picture in array]
@@ -175,44 +176,22 @@ class Janus:
         for start in range(0, len(pairs), _READING_BATCH):
             batch = pairs[start : start + _READING_BATCH]
             rows = [self._reading_ids(template, question) for _, question in batch]
-            hidden, last = self._read([image for image, _ in batch], rows, cache=None)
-            logits = self.text_head(hidden[torch.arange(len(rows), device=self.device), last])
+            # Causal attention keeps the padding, which stands on the right, out of the answer.
+            hidden = self.backbone.prefill(self._reading_embeddings([image for image, _ in batch], rows), None)
+            logits = self.text_head(
+                torch.stack([states[len(row) - 1] for states, row in zip(hidden, rows, strict=True)])
+            )
             sides = torch.stack([logits[:, ids].logsumexp(-1) for ids in (self._yes, self._no)], dim=-1)
             chances += sides.softmax(-1)[:, 0].tolist()
         return chances
 
     @torch.no_grad()
-    def describe(self, images: Sequence[Image.Image]) -> list[str]:
+    def read_picture(self, images: Sequence[Image.Image]) -> Tensor:
         ids = self._reading_ids(self._reading_template(self.templates.describe), "")
-        texts: list[str] = []
-        for start in range(0, len(images), _READING_BATCH):
-            batch = images[start : start + _READING_BATCH]
-            texts += self._written_after(batch, [ids] * len(batch))
-        return texts
+        return self._reading_embeddings(images, [ids] * len(images))
 
-    def _written_after(self, images: Sequence[Image.Image], rows: Sequence[Sequence[int]]) -> list[str]:
-        """Greedy text after prompts of one length."""
-        ends = torch.tensor(sorted(self.stop_ids | {self.tokenizer.eos_token_id}), device=self.device)
-        cache, length = self.new_cache(), len(rows[0])
-        hidden, _ = self._read(images, rows, cache)
-        open_rows = torch.ones(len(rows), dtype=torch.bool, device=self.device)
-        written: list[Tensor] = []
-        for step in range(self.facts.max_reasoning_tokens):
-            token = self.text_head(hidden[:, -1]).argmax(-1)  # [N]
-            open_rows &= ~torch.isin(token, ends)
-            if not open_rows.any():
-                break
-            written.append(torch.where(open_rows, token, self.pad_id))
-            mask = torch.ones(len(rows), length + step + 1, dtype=torch.long, device=self.device)
-            hidden = self.backbone(self.embed_text(token[:, None]), cache, mask, mask[:, -1:] * (length + step))
-        if not written:
-            return [""] * len(rows)
-        return [self.decode_text(ids) for ids in torch.stack(written, dim=1).tolist()]
-
-    def _read(
-        self, images: Sequence[Image.Image], rows: Sequence[Sequence[int]], cache: DynamicCache | None
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states [N, T, H] of prompts with their pictures, padded on the right, and the last place of each."""
+    def _reading_embeddings(self, images: Sequence[Image.Image], rows: Sequence[Sequence[int]]) -> Tensor:
+        """[N, T, H] of prompts with their pictures, padded on the right."""
         different = {id(image): image for image in images}
         place = {key: index for index, key in enumerate(different)}
         pixels = pixel_values(list(different.values()), self.facts.resolution, self._preprocessing).to(
@@ -224,11 +203,7 @@ class Janus:
         embeddings = self.embed_text(ids)
         here = (ids == self.network.config.image_token_id).unsqueeze(-1)
         seen = seen[[place[id(image)] for image in images]].to(embeddings.dtype)
-        embeddings = embeddings.masked_scatter(here, seen)
-        # Causal attention keeps what stands on the right out of the answer, so that nothing needs a mask.
-        positions = torch.arange(length, device=self.device).expand(len(rows), -1)
-        hidden = self.backbone(embeddings, cache, torch.ones_like(ids), positions)
-        return hidden, torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return embeddings.masked_scatter(here, seen)
 
     def _reading_template(self, template: str | None) -> str:
         if template is None or not self.facts.reads:

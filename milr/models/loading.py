@@ -20,6 +20,7 @@ from milr.errors import ModelError, UsageError
 from milr.models.base import ModelFacts, UnifiedModel
 from milr.models.eyes import Preprocessing
 from milr.models.janus import Janus, Templates
+from milr.models.weights import Precision
 
 _FACTS_IN_FILE = (
     "guidance",
@@ -69,7 +70,14 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return known[dtype]
 
 
-def load_from(source: str, device: str, dtype: str, revision: str | None, name: str | None = None) -> UnifiedModel:
+def load_from(
+    source: str,
+    device: str,
+    dtype: str,
+    revision: str | None,
+    name: str | None = None,
+    quantize: Precision | None = None,
+) -> UnifiedModel:
     """The frozen model of a folder or hub id; arguments and errors as in `milr.models.load_model`."""
     target = resolve_device(device)
     precision = resolve_dtype(dtype, target)
@@ -97,7 +105,8 @@ def load_from(source: str, device: str, dtype: str, revision: str | None, name: 
         missing = sorted(report["missing_keys"])
         raise ModelError(f"the weights in {source!r} lack {len(missing)} tensors, {missing[0]!r} among them.")
     with _readable_errors(where):
-        return _janus(network.to(target), tokenizer, extra, processor, name or extra.get("name") or Path(source).name)
+        name = name or extra.get("name") or Path(source).name
+        return _janus(network.to(target), tokenizer, extra, processor, name, quantize)
 
 
 def is_folder(source: str) -> bool:
@@ -115,7 +124,14 @@ def is_folder(source: str) -> bool:
         return False
 
 
-def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[str, Any], name: str) -> Janus:
+def _janus(
+    network: Any,
+    tokenizer: Any,
+    extra: dict[str, Any],
+    processor: dict[str, Any],
+    name: str,
+    quantize: Precision | None,
+) -> Janus:
     config = network.config
     side = config.vq_config.num_patches
     defaults = Templates()
@@ -123,6 +139,7 @@ def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[
         name=name,
         hidden_size=config.text_config.hidden_size,
         image_tokens=side * side,
+        text_vocabulary=config.text_config.vocab_size,
         image_vocabulary=config.vq_config.num_embeddings,
         grid=(side, side),
         resolution=config.vision_config.image_size,
@@ -140,7 +157,7 @@ def _janus(network: Any, tokenizer: Any, extra: dict[str, Any], processor: dict[
     stops = frozenset(tokenizer.convert_tokens_to_ids(token) for token in extra.get("reasoning_stop", []))
     if stops & {None, tokenizer.unk_token_id}:
         raise ModelError(f"milr.json of {name!r} names a reasoning_stop that its tokenizer does not know.")
-    return Janus(network, tokenizer, facts, templates, stops, Preprocessing.from_config(processor))
+    return Janus(network, tokenizer, facts, templates, stops, Preprocessing.from_config(processor), quantize)
 
 
 def _read_json(source: str, name: str, revision: str | None) -> dict[str, Any]:

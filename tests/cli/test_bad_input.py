@@ -53,6 +53,7 @@ def refused(outcome: Outcome, folder: Path, *fragments: str) -> None:
         (["--prompt", APPLE, "--set", "reward.brightness.scael=1"], ["Did you mean 'scale'?"]),
         (["--prompt", APPLE, "--order", "jont"], ["method.milr.order", "'jont'", "Did you mean 'joint'?"]),
         (["--prompt", APPLE, "--perturb", "gauss"], ["'gauss'", "Did you mean 'gaussian'?"]),
+        (["--prompt", APPLE, "--quantize", "int4"], ["--quantize", "'int4'", "'int8'"]),
         (["--prompt", APPLE, "--steps", "-1"], ["--steps", "-1"]),
         (["--prompt", APPLE, "--steps", "many"], ["--steps", "'many' is not a valid whole number"]),
         (["--prompt", APPLE, "--steps", "2.5"], ["--steps", "'2.5' is not a valid whole number"]),

@@ -63,6 +63,23 @@ def test_a_picture_does_not_depend_on_what_travels_with_it(draw: Milr) -> None:
     assert Path(same[0]["image"]).read_bytes() == Path(alone["image"]).read_bytes()
 
 
+def test_a_picture_does_not_depend_on_when_it_is_scored(draw: Milr) -> None:
+    command = ["--prompt", APPLE, "--prompt", "a cat", "--json"]
+    plain = draw(*command, "--out", "plain").records
+    overlapping = draw(*command, "--overlap", "--out", "overlapping").records
+    for one, other in zip(plain, overlapping, strict=True):
+        assert Path(one["image"]).read_bytes() == Path(other["image"]).read_bytes()
+
+
+def test_a_quantised_run_says_so_and_goes_on_only_as_such(draw: Milr, milr: Milr, tmp_path: Path) -> None:
+    assert draw("--prompt", APPLE, "--quantize", "int8", "--out", "run").code == 0
+    assert config_of(tmp_path / "run")["quantize"] == "int8"
+    assert milr("generate", "--resume", "--out", "run").code == 0
+    refused = milr("generate", "--resume", "--out", "run", "--quantize", "fp8")
+    assert refused.code == 2
+    assert 'quantize = "int8", not "fp8"' in refused.stderr
+
+
 def test_prompts_come_from_a_file(draw: Milr, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text('a cat\n\n{"prompt": "a dog", "tag": "single_object"}\n')
     outcome = draw("--prompts", "prompts.txt", "--json")

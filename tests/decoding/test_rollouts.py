@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from milr.decoding import Proposal, Request, Rollout, Sampling, decode_rollouts
+from milr.decoding import Engine, Proposal, Request, Rollout, Sampling
 from milr.decoding.tokens import guide, log_prob
 from milr.latents import Prefix, prefix_length
 from milr.models import load_model
 from milr.models.janus import Janus
-from milr.noise import NoiseRows, NoiseSource, Stream
+from milr.noise import NoiseSource
 from milr.prompts import Prompt
 from tests.tiny import tiny_janus_folder
 
 PROMPTS = [Prompt("a red apple"), Prompt("a photo of a dog left of three blue cat")]
 SAMPLING = Sampling(guidance=3.0, temperature=1.0, reasoning_temperature=1.0, max_reasoning_tokens=12)
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -26,39 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Janus:
 
 def decode(model: Janus, prompt: Prompt, proposal: Proposal, sampling: Sampling = SAMPLING) -> Rollout:
     request = Request(prompt, NoiseSource.of(0, prompt.id), proposal)
-    return decode_rollouts(model, [request], sampling, keep_image_states=4)[0]
-
-
-def plain_rollout(model: Janus, prompt: Prompt, proposal: Proposal) -> tuple[list[int], list[int]]:
-    """Reasoning and image tokens of the slowest right way: one row, no cache, everything read again each token."""
-    noise = NoiseRows([NoiseSource.of(0, prompt.id)], [proposal.step], [proposal.sample], CPU)
-    embeddings, reasoning = model.embed_text(torch.tensor([model.reasoning_ids(prompt.text)])), []
-    for position in range(SAMPLING.max_reasoning_tokens):
-        hidden = model.network.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
-        logits = model.text_head(hidden)
-        reasoning.append(int((logits + noise.gumbel(Stream.TEXT, position, 1, logits.shape[-1])[:, 0]).argmax()))
-        if reasoning[-1] in model.stop_ids:
-            break
-        embeddings = torch.cat([embeddings, model.embed_text(torch.tensor([[reasoning[-1]]]))], dim=1)
-    ids = model.image_ids(prompt.text, model.decode_text(reasoning))
-    embeddings, picture = model.embed_text(torch.tensor([ids, model.unconditional_ids(ids)])), []
-    for position in range(model.facts.image_tokens):
-        hidden = model.network.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
-        logits = model.image_head(hidden)
-        logits = guide(logits[:1], logits[1:], SAMPLING.guidance)
-        picture.append(int((logits + noise.gumbel(Stream.IMAGE, position, 1, logits.shape[-1])[:, 0]).argmax()))
-        embeddings = torch.cat([embeddings, model.embed_image(torch.tensor([[picture[-1]]] * 2))], dim=1)
-    return reasoning, picture
-
-
-def test_a_ragged_batch_equals_plain_loops_without_a_cache(model: Janus) -> None:
-    proposals = [(prompt, Proposal(step, sample)) for prompt in PROMPTS for step in (0, 3) for sample in (0, 1)]
-    requests = [Request(prompt, NoiseSource.of(0, prompt.id), proposal) for prompt, proposal in proposals]
-    batch = decode_rollouts(model, requests, SAMPLING)
-    for (prompt, proposal), rollout in zip(proposals, batch, strict=True):
-        reasoning, picture = plain_rollout(model, prompt, proposal)
-        assert rollout.reasoning_ids.tolist() == reasoning
-        assert rollout.image_tokens.tolist() == picture
+    return Engine(model).decode([request], sampling, keep_image_states=4)[0]
 
 
 def test_recorded_states_give_the_recorded_log_probabilities(model: Janus) -> None:
@@ -100,7 +67,7 @@ def test_rows_with_and_without_latents_share_a_batch(model: Janus) -> None:
     noise = NoiseSource.of(0, PROMPTS[0].id)
     shift = Prefix(torch.full((3, 2, model.facts.hidden_size), 0.5), "shift")
     proposals = [Proposal(0, 0), Proposal(0, 1, image=shift), Proposal(0, 2)]
-    batch = decode_rollouts(model, [Request(PROMPTS[0], noise, proposal) for proposal in proposals], SAMPLING)
+    batch = Engine(model).decode([Request(PROMPTS[0], noise, proposal) for proposal in proposals], SAMPLING)
     alone = [decode(model, PROMPTS[0], proposal) for proposal in proposals]
     assert [r.image_tokens.tolist() for r in batch] == [r.image_tokens.tolist() for r in alone]
 

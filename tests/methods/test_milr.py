@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from milr.decoding import Request, Rollout, Sampling, decode_rollouts
+from milr.decoding import Engine, Request, Rollout, Sampling
 from milr.errors import UnknownNameError, UsageError
 from milr.methods.best_of_n import BestOfN
 from milr.methods.controls import random_direction, resample
@@ -35,7 +35,7 @@ def make(model: Janus, make_method: Any = Milr, steps: int = 4, samples: int = 3
 
 
 def decode(model: Janus, method: Any) -> list[Rollout]:
-    return decode_rollouts(model, [Request(PROMPT, NOISE, proposal) for proposal in method.ask()], SAMPLING, 4)
+    return Engine(model).decode([Request(PROMPT, NOISE, proposal) for proposal in method.ask()], SAMPLING, 4)
 
 
 def advance(model: Janus, method: Any, rewards: list[float | None]) -> list[Rollout]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from milr.decoding import Sampling
-from milr.decoding.cached import draw_image, write_reasoning
+from milr.decoding import Engine, Sampling
 from milr.decoding.tokens import guide
 from milr.errors import ModelError, PromptError, UnknownNameError, UsageError
 from milr.latents import stack_prefixes
@@ -39,8 +38,8 @@ def no_noise(rows: int) -> NoiseRows:
 
 
 def draw(model: Janus, prompts: list[list[int]], guidance: float) -> torch.Tensor:
-    prefixes = stack_prefixes([None] * len(prompts), (2, model.facts.hidden_size), model.device)
-    return draw_image(model, prompts, prefixes, no_noise(len(prompts)), greedy(model, guidance), 0).tokens
+    prefixes = stack_prefixes([None] * len(prompts), 2, model.facts.hidden_size, model.device)
+    return Engine(model).draw(prompts, prefixes, no_noise(len(prompts)), greedy(model, guidance), 0).tokens
 
 
 @pytest.mark.parametrize("guidance", [3.0, 5.0])
@@ -78,8 +77,8 @@ def test_greedy_reasoning_equals_transformers_generate(model: Janus) -> None:
         max_new_tokens=model.facts.max_reasoning_tokens,
         eos_token_id=sorted(model.stop_ids),
     )[0, len(ids) :]
-    prefixes = stack_prefixes([None], (model.facts.hidden_size,), model.device)
-    (written,) = write_reasoning(model, [ids], prefixes, no_noise(1), greedy(model, 3.0))
+    prefixes = stack_prefixes([None], 1, model.facts.hidden_size, model.device)
+    (written,) = Engine(model).write([ids], prefixes, no_noise(1), greedy(model, 3.0))
     assert written.ids.tolist() == reference.tolist()
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import JanusProcessor
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
+from milr.decoding import Engine, describe
 from milr.errors import ModelError
 from milr.models import load_model
 from milr.models.eyes import JANUS_PRO_PICTURES, Preprocessing, pixel_values
@@ -61,7 +62,7 @@ def test_a_description_is_what_transformers_own_generation_writes(model: Janus) 
         limit = model.facts.max_reasoning_tokens
         written = model.network.generate(**inputs, do_sample=False, max_new_tokens=limit, eos_token_id=ends)
         expected.append(model.decode_text(written[0, inputs["input_ids"].shape[1] :].tolist()))
-    assert model.describe(images) == expected
+    assert describe(Engine(model), images) == expected
 
 
 def test_questions_of_all_lengths_in_one_batch_get_the_answers_that_they_get_alone(model: Janus) -> None:
@@ -81,7 +82,7 @@ def test_answers_depend_on_the_picture(model: Janus) -> None:
 def test_reading_leaves_the_model_as_it_was(model: Janus) -> None:
     before = model.fingerprint()
     model.answer(pictures(2), QUESTIONS[:2])
-    model.describe(pictures(2))
+    describe(Engine(model), pictures(2))
     assert model.fingerprint() == before
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
@@ -104,7 +105,7 @@ def test_pixels_are_those_of_transformers_own_processor(size: tuple[int, int]) -
 
 def test_no_pictures_are_no_answers(model: Janus) -> None:
     assert model.answer([], []) == []
-    assert model.describe([]) == []
+    assert describe(Engine(model), []) == []
 
 
 def test_a_checkpoint_that_does_not_say_how_it_is_asked_does_not_read(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_checkpoint_that_does_not_say_how_it_is_asked_does_not_read(tmp_path: 
     with pytest.raises(ModelError, match="does not read"):
         mute.answer(pictures(1), ["is there a dog?"])
     with pytest.raises(ModelError, match="does not read"):
-        mute.describe(pictures(1))
+        describe(Engine(mute), pictures(1))
 
 
 def test_janus_pro_is_asked_as_its_processor_would_ask(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def facts_of(name: str) -> ModelFacts:
         name=name,
         hidden_size=32,
         image_tokens=16,
+        text_vocabulary=48,
         image_vocabulary=24,
         grid=(4, 4),
         resolution=8,
