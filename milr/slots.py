@@ -53,6 +53,8 @@ class Slots(Generic[Search, Decoded, Scored, Event]):
                 for search in itertools.islice(searches, slots - busy - len(ready)):
                     ready.append(search)
                     yield self.begin(search)
+                if not (ready or pending):
+                    return
                 for search in list(ready):
                     event = self.ending(search)
                     if event is not None:
@@ -66,11 +68,6 @@ class Slots(Generic[Search, Decoded, Scored, Event]):
                     group, scored = pending.popleft()
                     yield from self.tell(group, scored.result())
                     ready += group
-                if not (ready or pending):
-                    rest = next(searches, None)
-                    if rest is None:
-                        return
-                    searches = itertools.chain([rest], searches)
 
     def _score_later(
         self, executor: ThreadPoolExecutor, decoded: Decoded, overlap: bool, device: torch.device

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import (
-    GenerationConfig,
-    JanusConfig,
-    JanusForConditionalGeneration,
-    JanusVisionConfig,
-    JanusVQVAEConfig,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import GenerationConfig, JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from milr_benchmarks.speed.shapes import tiny
 
 SPECIAL = ["<unk>", "<pad>", "<bos>", "<eos>", "<think>", "<boi>", "<eoi>", "<image>"]
 NOUNS = ["apple", "dog", "cat", "cup", "photo"]
@@ -39,41 +33,7 @@ def tiny_janus_folder(folder: Path, seed: int = 0) -> Path:
     """Writes a checkpoint of under a megabyte: 16 image tokens, pictures of 8 pixels."""
     torch.manual_seed(seed)
     vocabulary = {word: index for index, word in enumerate(SPECIAL + WORDS)}
-    config = JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=96,
-            bos_token_id=vocabulary["<bos>"],
-            eos_token_id=vocabulary["<eos>"],
-            pad_token_id=vocabulary["<pad>"],
-        ),
-        vision_config=JanusVisionConfig(
-            hidden_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=8,
-            patch_size=2,
-            projection_dim=32,
-            num_image_tokens=16,
-        ),
-        vq_config=JanusVQVAEConfig(
-            embed_dim=8,
-            num_embeddings=24,
-            latent_channels=32,
-            base_channels=32,
-            channel_multiplier=[1, 1],
-            num_res_blocks=1,
-            projection_dim=32,
-            image_token_embed_dim=32,
-            num_patches=4,
-        ),
-        image_token_id=vocabulary["<image>"],
-        tie_word_embeddings=False,
-    )
+    config = tiny(len(vocabulary), positions=96, special=SPECIAL)
     network = JanusForConditionalGeneration(config)
     with torch.no_grad():  # a peaked distribution, so that greedy choices do not hang on the last bit
         network.lm_head.weight.mul_(8)

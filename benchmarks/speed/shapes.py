@@ -7,6 +7,7 @@ that a reasoning of T tokens is T tokens of the image prompt too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -89,19 +90,23 @@ def janus_pro(
     )
 
 
-def tiny() -> JanusConfig:
-    """Sixteen image tokens and pictures of eight pixels: for tests."""
+def tiny(vocabulary: int = 200, positions: int = 512, special: Sequence[str] = SPECIAL) -> JanusConfig:
+    """Sixteen image tokens and pictures of eight pixels: for tests.
+
+    Args:
+        special: words of which the model knows some by their number.
+    """
     return JanusConfig(
         text_config=LlamaConfig(
-            vocab_size=200,
+            vocab_size=vocabulary,
             hidden_size=32,
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=2,
-            max_position_embeddings=512,
-            bos_token_id=SPECIAL.index("<bos>"),
-            eos_token_id=SPECIAL.index("<eos>"),
-            pad_token_id=SPECIAL.index("<pad>"),
+            max_position_embeddings=positions,
+            bos_token_id=special.index("<bos>"),
+            eos_token_id=special.index("<eos>"),
+            pad_token_id=special.index("<pad>"),
         ),
         vision_config=JanusVisionConfig(
             hidden_size=32,
@@ -123,7 +128,7 @@ def tiny() -> JanusConfig:
             projection_dim=32,
             image_token_embed_dim=32,
         ),
-        image_token_id=SPECIAL.index("<image>"),
+        image_token_id=special.index("<image>"),
         tie_word_embeddings=False,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from milr.models.base import UnifiedModel
@@ -18,14 +20,24 @@ _STORE_WITHOUT_CUDA = 2**28  # bytes
 
 def rows_that_fit(model: UnifiedModel) -> int:
     """How many rollouts the free memory takes at once."""
-    if model.device.type != "cuda":
-        return _ROWS_WITHOUT_CUDA
-    free, _ = torch.cuda.mem_get_info(model.device)
-    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     columns = _USUAL_PROMPT + model.facts.max_reasoning_tokens + model.facts.image_tokens
     each = 2 * columns * model.backbone.key_values.bytes_per_column + _PER_ROW  # a picture is two rows
-    fitting = int((0.95 * free - _WORKSPACE) / each)
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        fitting = int((0.95 * free - _WORKSPACE) / each)
+    else:  # memory that others share: half of it
+        fitting = min(_ROWS_WITHOUT_CUDA, _free_system_bytes() // (2 * each))
     return max((size for size in BATCHES if size <= fitting), default=1)
+
+
+def _free_system_bytes() -> int:
+    """Free memory, or a quarter of all where the system does not tell (macOS)."""
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError):
+        pages = os.sysconf("SC_PHYS_PAGES") // 4
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def prompt_store_bytes(model: UnifiedModel) -> int:

@@ -63,7 +63,7 @@ class LlamaStack:
         positions = torch.arange(config.max_position_embeddings, device=self.norm.device)
         cosine, sine = network.rotary_emb(torch.zeros(1, device=self.norm.device), positions[None])
         half = self.head_dim // 2
-        self.uses_kernels = kernels.available(self.norm.device)
+        self.uses_kernels = kernels.available(self.norm.device) and self.head_dim in (16, 32, 64, 128, 256)
         self.cosine, self.sine = cosine[0, :, :half].contiguous(), sine[0, :, :half].contiguous()  # [positions, D/2]
         self._rotary_tables = cosine[0], torch.cat([-self.sine, self.sine], dim=-1)  # [positions, D] each
 

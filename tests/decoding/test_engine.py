@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from milr.decoding import Engine, Proposal, Request, Rollout, Sampling
+from milr.decoding import Engine, Proposal, Request, Rollout, Sampling, memory
 from milr.events import Progress, Stepped
 from milr.latents import Mode, Prefix
 from milr.models import load_model
@@ -164,6 +164,14 @@ def test_a_device_without_room_for_one_rollout_is_an_error(model: Janus, monkeyp
     monkeypatch.setattr(model.backbone, "step", never)
     with pytest.raises(torch.OutOfMemoryError):
         Engine(model).decode(requests(2), SAMPLING)
+
+
+def test_as_many_rollouts_as_fit_into_half_of_the_free_memory(model: Janus, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {}
+    for gibibytes in (0, 1, 4, 1024):
+        monkeypatch.setattr(memory, "_free_system_bytes", lambda: gibibytes * 2**30)  # noqa: B023
+        sizes[gibibytes] = Engine(model).rows
+    assert sizes == {0: 1, 1: 8, 4: 32, 1024: 64}
 
 
 class Choosy(Reward):
