@@ -48,7 +48,7 @@ IDENTITY_FILE = "run.json"
 @click.option("--keep", type=click.Choice(["best", "last"]), default="best", help="Picture returned.  [default: best]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16.")
-@click.option("--quantize", type=click.Choice(["int8", "fp8"]), help="Store the backbone's weights so (extra quant).")
+@click.option("--quantize", type=click.Choice(["int8", "fp8"]), help="Smaller weights, for a GPU (extra quant).")
 @click.option("--out", metavar="DIR", help="Run folder.  [default: runs/TIME-PROMPT]")
 @click.option("--keep-steps", is_flag=True, help="Keep every picture of every step.")
 @click.option("--json", is_flag=True, help="One JSON object per image on stdout.")
