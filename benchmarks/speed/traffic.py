@@ -1,8 +1,8 @@
 """How many bytes one decode step must read, in closed form, and the time that the copy bandwidth allows for them.
 
-A step reads every weight of the backbone, the image head and the aligner once, whatever the batch, and the keys and
-values of every row, two rows a picture, at the length reached. Nothing else counts: not activations, not what is
-written, not the embedding table, of which a step reads one row.
+A step reads every weight of the backbone and the image head once, whatever the batch, and the keys and values of every
+row, two rows a picture, at the length reached. Nothing else counts: not activations, not what is written, not the table
+of image embeddings (the aligner's outputs, made once), of which a step reads one row a picture.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def drawing_traffic(
 
 
 def drawing_weights(config: JanusConfig) -> int:
-    """Weights of the backbone, the image head and the aligner of image tokens."""
-    return backbone_weights(config) + image_head_weights(config) + aligner_weights(config)
+    """Weights of the backbone and the image head."""
+    return backbone_weights(config) + image_head_weights(config)
 
 
 def backbone_weights(config: JanusConfig) -> int:
@@ -67,14 +67,6 @@ def image_head_weights(config: JanusConfig) -> int:
     """Two layers with biases: to the projection, to the image vocabulary."""
     vq = config.vq_config
     return _linear(vq.image_token_embed_dim, vq.projection_dim) + _linear(vq.projection_dim, vq.num_embeddings)
-
-
-def aligner_weights(config: JanusConfig) -> int:
-    """From a code to the backbone's width."""
-    vq = config.vq_config
-    return _linear(vq.embed_dim, vq.projection_dim) + (vq.num_hidden_layers - 1) * _linear(
-        vq.projection_dim, vq.projection_dim
-    )
 
 
 def cached_numbers(config: JanusConfig) -> int:

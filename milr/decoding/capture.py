@@ -85,7 +85,8 @@ class _Ends:
         self._flag = loop.all_ended
         self._needed = bool(len(loop.stops))
         self._late = _STEPS_AHEAD if self._flag.is_cuda else 0
-        self._flags = torch.zeros(loop.stream.limit, dtype=torch.bool, pin_memory=self._flag.is_cuda)
+        places = loop.stream.limit if self._needed and self._late else 0
+        self._flags = torch.zeros(places, dtype=torch.bool, pin_memory=places > 0)
         self._events: dict[int, torch.cuda.Event] = {}
 
     def seen_after(self, position: int) -> bool:

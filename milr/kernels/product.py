@@ -22,12 +22,10 @@ class Product:
     weight: Tensor
     scale: Tensor | None
     norm: Tensor | None
-    bias: Tensor | None
     residual: Tensor | None
     out: Tensor
     eps: float
     gated: bool
-    gelu: bool
     overlap: bool
 
     @property
@@ -67,12 +65,8 @@ def load_added(residual, place, mask):
 
 
 @triton.jit
-def finish(product, up, bias, added, out, column, place, mask, gated: tl.constexpr, gelu: tl.constexpr):
-    """The epilogue, from fp32 sums to `out`. `column` are the outputs and `place` where they lie in `out`."""
+def finish(product, up, added, out, place, mask, gated: tl.constexpr):
+    """The epilogue, from fp32 sums to where they lie in `out`."""
     if gated:
         product = product / (1 + tl.exp(-product)) * up
-    if bias is not None:
-        product += tl.load(bias + column, mask=mask, other=0.0).to(tl.float32)
-    if gelu:
-        product = 0.5 * product * (1 + tl.erf(product * 0.7071067811865476))
     tl.store(out + place, (product + added).to(out.dtype.element_ty), mask=mask)

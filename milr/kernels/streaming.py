@@ -44,7 +44,6 @@ def launch(product: Product, blocks: Streams) -> None:
         product.weight,
         product.scale,
         product.norm,
-        product.bias,
         product.residual,
         product.out,
         product.columns,
@@ -53,7 +52,6 @@ def launch(product: Product, blocks: Streams) -> None:
         product.eps,
         rows=product.rows,
         gated=product.gated,
-        gelu=product.gelu,
         whole_width=product.width % (block_width * blocks.ahead) == 0,
         whole_columns=product.columns % blocks.block_columns == 0,
         block_columns=blocks.block_columns,
@@ -202,7 +200,6 @@ def _stream_kernel(
     weight,
     scale,
     norm,
-    bias,
     residual,
     out,
     columns,
@@ -211,7 +208,6 @@ def _stream_kernel(
     eps,
     rows: tl.constexpr,
     gated: tl.constexpr,
-    gelu: tl.constexpr,
     whole_width: tl.constexpr,
     whole_columns: tl.constexpr,
     block_columns: tl.constexpr,
@@ -305,4 +301,4 @@ def _stream_kernel(
             product *= tl.load(scale + column, mask=mask, other=0.0)
             if gated:
                 up *= tl.load(scale + columns + column, mask=mask, other=0.0)
-            finish(product, up, bias, added[index], out, column, index * columns + column, mask, gated, gelu)
+            finish(product, up, added[index], out, index * columns + column, mask, gated)

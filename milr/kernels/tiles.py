@@ -21,7 +21,6 @@ def launch(product: Product, blocks: Tiles) -> None:
         product.weight,
         product.scale,
         product.norm,
-        product.bias,
         product.residual,
         product.out,
         product.rows,
@@ -30,7 +29,6 @@ def launch(product: Product, blocks: Tiles) -> None:
         product.x.stride(0),
         product.eps,
         gated=product.gated,
-        gelu=product.gelu,
         whole_width=product.width % blocks.block_width == 0,
         block_rows=blocks.block_rows,
         block_columns=blocks.block_columns,
@@ -57,7 +55,6 @@ def _tile_kernel(
     weight,
     scale,
     norm,
-    bias,
     residual,
     out,
     rows,
@@ -66,7 +63,6 @@ def _tile_kernel(
     x_stride,
     eps,
     gated: tl.constexpr,
-    gelu: tl.constexpr,
     whole_width: tl.constexpr,
     block_rows: tl.constexpr,
     block_columns: tl.constexpr,
@@ -124,4 +120,4 @@ def _tile_kernel(
     place = row.to(tl.int64)[:, None] * columns + column[None, :]
     mask = there & (column < columns)[None, :]
     added = load_added(residual, place, mask)
-    finish(product, up, bias, added, out, column[None, :], place, mask, gated, gelu)
+    finish(product, up, added, out, place, mask, gated)

@@ -24,7 +24,6 @@ def launch(product: Product, blocks: Vectors) -> None:
         product.x,
         product.weight,
         product.norm,
-        product.bias,
         product.residual,
         product.out,
         product.columns,
@@ -33,7 +32,6 @@ def launch(product: Product, blocks: Vectors) -> None:
         product.eps,
         rows=product.rows,
         gated=product.gated,
-        gelu=product.gelu,
         whole_width=product.width % block_width == 0,
         block_columns=blocks.block_columns,
         block_width=block_width,
@@ -49,7 +47,6 @@ def _vector_kernel(
     x,
     weight,
     norm,
-    bias,
     residual,
     out,
     columns,
@@ -58,7 +55,6 @@ def _vector_kernel(
     eps,
     rows: tl.constexpr,
     gated: tl.constexpr,
-    gelu: tl.constexpr,
     whole_width: tl.constexpr,
     block_columns: tl.constexpr,
     block_width: tl.constexpr,
@@ -126,4 +122,4 @@ def _vector_kernel(
             up *= inverse
         place = row * columns + column
         added = load_added(residual, place, mask)
-        finish(product, up, bias, added, out, column, place, mask, gated, gelu)
+        finish(product, up, added, out, place, mask, gated)

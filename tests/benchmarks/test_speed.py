@@ -119,9 +119,8 @@ def test_a_part_of_the_reference_is_drawn_at_three_places_and_said_to_be_a_part(
 def test_the_bytes_of_a_step_equal_a_count_by_hand(model: Janus) -> None:
     layer = 4 * 32 * 32 + 3 * 32 * 64 + 2 * 32
     head = (32 * 32 + 32) + (32 * 24 + 24)
-    aligner = (8 * 32 + 32) + (32 * 32 + 32)
     traffic = drawing_traffic(model.network.config, 3, 62, torch.float32)
-    assert traffic.weights == 4 * (2 * layer + 32 + head + aligner)
+    assert traffic.weights == 4 * (2 * layer + 32 + head)
     # Three pictures of two rows, 62 tokens of prompt and half of sixteen, two layers, a key and a value of 32, fp32.
     assert traffic.cache == 6 * (62 + 8) * 2 * 2 * 32 * 4
     projections = 2 * (4 * 32 * 32 + 3 * 32 * 64)
@@ -131,7 +130,7 @@ def test_the_bytes_of_a_step_equal_a_count_by_hand(model: Janus) -> None:
 
 def test_the_weights_of_a_step_are_those_of_the_modules(model: Janus) -> None:
     inner = model.network.model
-    read = (inner.language_model.layers, inner.language_model.norm, inner.generation_head, inner.generation_aligner)
+    read = (inner.language_model.layers, inner.language_model.norm, inner.generation_head)
     count = sum(parameter.numel() for module in read for parameter in module.parameters())
     assert drawing_weights(model.network.config) == count
 

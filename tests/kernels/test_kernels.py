@@ -62,23 +62,18 @@ def test_a_product_is_that_of_its_matrices(dtype: torch.dtype, rows: int, column
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float8_e4m3fn])
-@pytest.mark.parametrize("epilogue", ["norm", "bias", "gelu", "residual", "gated", "all"])
+@pytest.mark.parametrize("epilogue", ["norm", "residual", "gated", "all"])
 def test_prologue_and_epilogue_are_those_of_a_transformer(kind: torch.dtype, epilogue: str) -> None:
     dtype = torch.float32 if kind == torch.float32 else torch.bfloat16
     x, weight, scale = random(2, 48, dtype=dtype), random(40, 48), None
     wide = weight.double()
     if kind != dtype:
         weight, scale, wide = quantised(40, 48, kind)
-    norm, bias = random(48, dtype=dtype), random(40, dtype=dtype)
-    residual = random(2, 40, dtype=dtype, seed=1)
+    norm, residual = random(48, dtype=dtype), random(2, 40, dtype=dtype, seed=1)
     expected = (rms(x, norm) if epilogue in ("norm", "gated", "all") else x.double()) @ wide.T
     asked: dict[str, Any] = {}
     if epilogue in ("norm", "gated", "all"):
         asked["norm"] = norm
-    if epilogue in ("bias", "gelu", "all"):
-        asked["bias"], expected = bias, expected + bias.double()
-    if epilogue in ("gelu", "all"):
-        asked["activation"], expected = "gelu", F.gelu(expected)
     if epilogue in ("residual", "all"):
         asked["residual"], expected = residual, expected + residual.double()
     if epilogue == "gated":
@@ -126,7 +121,7 @@ def test_a_stream_goes_through_all_blocks(
     x, norm = random(3, width, dtype=torch.float16), random(width, dtype=torch.float16)
     weight, scale, wide = quantised(19, width, kind)
     out = torch.empty(3, 19, dtype=torch.float16, device=DEVICE)
-    streaming.launch(Product(x, weight, scale, norm, None, None, out, 1e-6, False, False, False), blocks)
+    streaming.launch(Product(x, weight, scale, norm, None, out, 1e-6, False, False), blocks)
     close(out, rms(x, norm) @ wide.T, 2e-3)
 
 
