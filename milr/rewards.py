@@ -33,12 +33,14 @@ class Score:
         parts: named parts of the value, for explanation.
         reason: one line for a person: "expected 2 cats, found 1".
         error: why there is no value; None when there is one.
+        cost: what the score took, where somebody counts: tokens, dollars.
     """
 
     value: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     error: str | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reward(ABC):
@@ -53,6 +55,7 @@ class Reward(ABC):
         range: least and greatest value; infinite where unbounded.
         target: the value from which a picture counts as a success and the search may stop; None for none.
         needs: metadata keys without which a prompt cannot be scored.
+        checkpoint: the weights that it uses unless told otherwise; empty for none.
         licence: of the weights.
         size_mb: of the weights.
     """
@@ -62,6 +65,7 @@ class Reward(ABC):
     range: tuple[float, float] = (-math.inf, math.inf)
     target: float | None = None
     needs: frozenset[str] = frozenset()
+    checkpoint: str = ""
     licence: str = "unknown"
     size_mb: float = 0.0
 
@@ -174,12 +178,13 @@ def _plain(score: Score) -> Score:
     if not isinstance(score, Score):
         raise TypeError(f"the critic returned {score!r} where a Score belongs")
     parts = {str(name): float(part) for name, part in score.parts.items()}
+    cost = {str(name): float(amount) for name, amount in score.cost.items()}
     if score.value is None:
-        return Score(None, parts, str(score.reason), score.error or "the critic gave no reason")
+        return Score(None, parts, str(score.reason), score.error or "the critic gave no reason", cost)
     value = float(score.value)
     if not math.isfinite(value):
-        return Score(None, parts, str(score.reason), error=f"the critic returned {value}")
-    return Score(value, parts, str(score.reason))
+        return Score(None, parts, str(score.reason), f"the critic returned {value}", cost)
+    return Score(value, parts, str(score.reason), None, cost)
 
 
 def parse_weight(text: str) -> tuple[str, float]:

@@ -141,6 +141,7 @@ class RunFolder:
                 "parts": score.parts,
                 "reason": score.reason,
                 "error": score.error,
+                "cost": score.cost,
                 "reasoning": rollout.reasoning,
                 "text_log_prob": float(rollout.text_log_probs.sum()),
                 "image_log_prob": float(rollout.image_log_probs.sum()),

@@ -174,7 +174,7 @@ def _open_clip() -> ModuleType:
     try:
         import open_clip
     except ImportError as error:
-        raise UsageError("reward 'clip' needs open_clip; install it with: pip install 'milr[clip]'") from error
+        raise UsageError("reward 'clip' needs open_clip; install it with: pip install 'milr[critics]'") from error
     return open_clip
 
 

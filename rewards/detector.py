@@ -28,23 +28,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .detection import Detection
+
 STRIDE = 4
 SCORE_FLOOR = 0.05  # below this a detection carries no information, only time
 MAX_PER_CLASS = 16  # GenEval's own limit
 MAX_PER_IMAGE = 64
 BATCH = 64  # pictures per forward pass of `detect`; keeps memory flat on a laptop
 WEIGHTS_FILE = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One object found in a picture."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the given image
-    colors: dict[str, float] | None = None  # probability of each colour name
-    mask: None = None  # this detector draws none
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from .vocabulary import COLORS
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
 
-    from .detector import Detection, SceneDetector
+    from .detection import Detection
+    from .detector import SceneDetector
 
 MODES = ("dense", "binary")
 EMBEDDED = ("scenes-critic", "scenes-judge", "scenes-third")  # the last one is there to check the judge

@@ -33,7 +33,8 @@ from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetCon
 from transformers.image_transforms import center_to_corners_format
 
 from milr_rewards import geneval_rule
-from milr_rewards.detector import Detection, DetectorConfig, Peaks, SceneDetector
+from milr_rewards.detection import Detection
+from milr_rewards.detector import DetectorConfig, Peaks, SceneDetector
 
 from . import evaluate
 from .concepts import COLORS, MAX_OBJECTS

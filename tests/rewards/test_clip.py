@@ -130,5 +130,5 @@ def test_without_open_clip_the_error_says_what_to_install(monkeypatch: pytest.Mo
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without_open_clip)
-    with pytest.raises(UsageError, match=r"pip install 'milr\[clip\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'milr\[critics\]'"):
         Clip()

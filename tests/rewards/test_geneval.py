@@ -14,7 +14,7 @@ from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Score
 from milr_rewards import geneval
-from milr_rewards.detector import Detection
+from milr_rewards.detection import Detection
 from milr_rewards.geneval import GenEval, ScenesJudge, score_objects
 from tests.rewards.tiny import facts_of
 

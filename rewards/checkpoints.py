@@ -1,0 +1,200 @@
+"""Weights of other people's networks: on the hub or in a folder, loaded frozen, refused in one clear sentence.
+
+    weights = Weights("pickscore", "yuvalkirstain/PickScore_v1")
+    model = weights.model(CLIPModel, device)
+    processor = weights.processor(CLIPProcessor)
+
+Only maintained classes load them: no code comes from a checkpoint, and pickles are read as plain tensors. Knows nothing
+about what the networks do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from milr.errors import UsageError
+
+_WHOLE = 64 * 2**20  # bytes; of a larger file only both ends are hashed, so that a version costs no minutes
+_END = 2**20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a critic's weights are.
+
+    Attributes:
+        reward: the critic, for messages.
+        source: "OWNER/NAME" on the Hugging Face hub, or a folder.
+        revision: branch, tag or commit on the hub.
+        option: which option of the critic chooses the source, for messages.
+    """
+
+    reward: str
+    source: str
+    revision: str | None = None
+    option: str = "model"
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The source, where it is a folder."""
+        path = Path(self.source).expanduser()
+        return path if path.is_dir() else None
+
+    @property
+    def version(self) -> str:
+        """The folder's content, or name and commit on the hub; the commit is known once something was loaded."""
+        if self.folder:
+            return content_hash(self.folder)
+        return f"{self.source}@{self._commit() or self.revision or 'main'}"
+
+    def model(self, loader: Any, device: str, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+        """A frozen network in eval mode, by the `from_pretrained` of a transformers class.
+
+        Raises:
+            UsageError: there are no such weights, they cannot be fetched, or they are damaged.
+        """
+        name = self._name()
+        with self.explained(), _quiet():
+            model = loader.from_pretrained(name, revision=self.revision, dtype=dtype, **options)
+        return model.requires_grad_(False).eval().to(device)
+
+    def processor(self, loader: Any, **options: Any) -> Any:
+        """A tokenizer, image processor or both; errors as `model`."""
+        name = self._name()
+        with self.explained(), _quiet():
+            return loader.from_pretrained(name, revision=self.revision, **options)
+
+    def file(self, name: str) -> Path:
+        """One file of the source; errors as `model`."""
+        from huggingface_hub import hf_hub_download
+
+        if self.folder:
+            if not (self.folder / name).is_file():
+                raise UsageError(
+                    f"reward {self.reward!r} has no weights: there is no file {str(self.folder / name)!r}."
+                )
+            return self.folder / name
+        source = self._name()
+        with self.explained(), _quiet():
+            return Path(hf_hub_download(source, name, revision=self.revision))
+
+    def tensors(self, name: str) -> dict[str, Any]:
+        """A checkpoint of tensors alone, `.safetensors` or a pickle without code; errors as `model`."""
+        path = self.file(name)
+        with self.explained():
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns whatever a library raises while it loads into one sentence.
+
+        Raises:
+            UsageError: instead of it.
+        """
+        try:
+            yield
+        except UsageError:
+            raise
+        except ImportError as error:
+            raise missing_package(self.reward, error) from error
+        except Exception as error:  # hub, files, torch: each refuses in its own way
+            raise UsageError(
+                f"reward {self.reward!r} cannot load {self.source}: {_first_line(error)}. {self._advice()}"
+            ) from error
+
+    def _name(self) -> str:
+        if self.folder:
+            return str(self.folder)
+        if self.source.count("/") != 1 or self.source.startswith((".", "/", "~")):
+            raise UsageError(
+                f"reward {self.reward!r}: there is no folder {self.source!r}; give a folder or a hub id, OWNER/NAME: "
+                f"--set reward.{self.reward}.{self.option}=OWNER/NAME."
+            )
+        return self.source
+
+    def _commit(self) -> str | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in ("config.json", "preprocessor_config.json"):
+            known = try_to_load_from_cache(self.source, name, revision=self.revision)
+            if isinstance(known, str):
+                return Path(known).parent.name[:12]
+        return None
+
+    def _advice(self) -> str:
+        if self.folder:
+            return "Its files are damaged or those of another kind of model."
+        return (
+            "Weights are fetched on first use; without a network, give a folder that holds them: "
+            f"--set reward.{self.reward}.{self.option}=FOLDER."
+        )
+
+
+def missing_package(reward: str, error: ImportError) -> UsageError:
+    """What to install."""
+    package = error.name or _first_line(error)
+    return UsageError(f"reward {reward!r} needs {package}; install it with: pip install 'milr[critics]'")
+
+
+def content_hash(folder: Path) -> str:
+    """Twelve digits that change with the files of a folder; of very large files, with their size and both ends."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as content:
+            if size <= _WHOLE:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+            else:
+                digest.update(content.read(_END))
+                content.seek(-_END, 2)
+                digest.update(content.read())
+    return digest.hexdigest()[:12]
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """At most `size` items at a time, so that memory stays flat."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def once(texts: Sequence[str], embed: Callable[[Sequence[str]], torch.Tensor], size: int) -> torch.Tensor:
+    """[texts, D] of texts that repeat: each is embedded once, `size` at a time."""
+    different = list(dict.fromkeys(texts))
+    embedded = torch.cat([embed(batch) for batch in batches(different, size)])
+    place = {text: row for row, text in enumerate(different)}
+    return embedded[[place[text] for text in texts]]
+
+
+def half_on_gpu(device: str) -> torch.dtype:
+    """bfloat16 on a GPU, for networks of billions of weights; float32 elsewhere."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Libraries log each retry as an error and each unused weight as a warning; what fails in the end is raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
