@@ -5,30 +5,30 @@ from __future__ import annotations
 import math
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 
 from milr import __version__, plugins
 from milr.decoding import Engine, Sampling
-from milr.errors import RunError, UsageError
+from milr.errors import RunError
 from milr.events import Event, Failed
 from milr.models import load_model
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
 from milr.reports.strip import write_strip
-from milr.rewards import Reward, load_reward, parse_weight
+from milr.rewards import Reward
 from milr.run_files import Record
 from milr.run_identity import Identity
 from milr.runs import Key, RunFolder, open_run
 from milr.search import default_sampling, refine, searches_at_once
 
+from .critics import check_critics, critic_names, load_critics
 from .progress import ProgressDisplay, progress_style
 from .results import show_result
 from .settings import Settings
@@ -45,8 +45,8 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
     """
     _check_plugins(settings)
     model = load_model(settings["model"], settings["device"], settings["dtype"], quantize=settings["quantize"])
-    names = _reward_names(settings, model)
-    reward = load_reward(names, model, str(model.device), settings.plugin_options("reward"))
+    names = critic_names(settings, model)
+    reward = load_critics(settings, names, model)
     sampling = _sampling(settings, model)
     search = partial(
         refine,
@@ -76,30 +76,9 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
 def _check_plugins(settings: Settings) -> None:
     """Names and options of all plugins, before a model is loaded."""
     method_options = settings.plugin_options("method").get(settings["method"], {})
-    _check_plugin("methods", settings["method"], method_options)
-    reward_options = settings.plugin_options("reward")
-    named = [parse_weight(text)[0] for text in settings["reward"]]
-    for name in {*named, *reward_options}:
-        _check_plugin("rewards", name, reward_options.get(name, {}))
-
-
-def _check_plugin(kind: str, name: str, options: Mapping[str, Any]) -> None:
-    plugin = plugins.find(kind, name)
-    plugins.check_options(plugin, plugin.load(), options)
-
-
-def _reward_names(settings: Settings, model: UnifiedModel) -> list[str]:
-    """The critics of the run, as they were given, or the model's default one."""
-    names = list(settings["reward"]) or [model.facts.default_reward or ""]
-    if not names[0]:
-        raise UsageError(
-            f"model {model.facts.name!r} has no default critic; give --reward NAME, see milr list rewards."
-        )
-    unused = settings.plugin_options("reward").keys() - {parse_weight(name)[0] for name in names}
-    if unused:
-        name = min(unused)
-        raise UsageError(f"--set reward.{name}: the critic of this run is {' + '.join(names)}; add --reward {name}.")
-    return names
+    plugin = plugins.find("methods", settings["method"])
+    plugins.check_options(plugin, plugin.load(), method_options)
+    check_critics(settings)
 
 
 def _sampling(settings: Settings, model: UnifiedModel) -> Sampling:

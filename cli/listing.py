@@ -1,4 +1,4 @@
-"""`milr list`: the plugins of a kind, where they come from, their licence, and what they still need."""
+"""`milr list`: the plugins of a kind, where they come from, their weights and licence, and what they still need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def list_plugins(kind: str) -> None:
     if not rows:
         click.echo(f"no {kind} are installed.", err=True)
         return
-    for line in _table(["name", "origin", "licence", "size", "what it is"], rows):
+    for line in _table(["name", "origin", "checkpoint", "licence", "size", "extra", "what it is"], rows):
         click.echo(line)
 
 
@@ -30,8 +30,11 @@ def _row(plugin: Plugin) -> list[str]:
     try:
         target = plugin.load()
     except UsageError as error:  # one broken plugin must not hide the others
-        return [plugin.name, plugin.origin, "", "", str(error)]
-    return [plugin.name, plugin.origin, getattr(target, "licence", ""), _size(target), _description(plugin, target)]
+        click.echo(f"milr: {error}", err=True)
+        return [plugin.name, plugin.origin, "", "", "", _extra(plugin), "(cannot be loaded)"]
+    text = getattr(target, "description", "") or (inspect.getdoc(target) or "").partition("\n")[0]
+    weights = [str(getattr(target, name, "")) for name in ("checkpoint", "licence")]
+    return [plugin.name, plugin.origin, *weights, _size(target), _extra(plugin), text]
 
 
 def _size(target: Any) -> str:
@@ -39,11 +42,12 @@ def _size(target: Any) -> str:
     return f"{size:,.0f} MB" if isinstance(size, int | float) and size >= 1 else ""
 
 
-def _description(plugin: Plugin, target: Any) -> str:
-    text = getattr(target, "description", "") or (inspect.getdoc(target) or "").partition("\n")[0]
-    if any(missing_packages(extra) for extra in plugin.entry_point.extras):
-        text += f" (needs: pip install 'milr[{','.join(plugin.entry_point.extras)}]')"
-    return text
+def _extra(plugin: Plugin) -> str:
+    """What a plugin needs beside milr itself, and how to get it where it is not there."""
+    extras = plugin.entry_point.extras
+    if any(missing_packages(extra) for extra in extras):
+        return f"{', '.join(extras)} (pip install 'milr[{','.join(extras)}]')"
+    return ", ".join(extras)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

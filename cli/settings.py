@@ -24,7 +24,7 @@ Layer = dict[str, Any]
 # Options of `milr generate` that say how pictures are made; with plugin options, they are a run's configuration.
 CONFIGURING = frozenset(
     {"model", "dtype", "quantize", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
-    | {"guidance", "temperature", "reasoning_temperature"}
+    | {"guidance", "temperature", "reasoning_temperature", "combine", "normalise", "gate"}
 )
 # Options that stand for an option of the chosen method.
 METHOD_SHORTHANDS = frozenset({"order", "perturb"})
@@ -48,7 +48,7 @@ class Settings:
 
     def configuration(self) -> Layer:
         """All that decides the pictures, by name."""
-        return {name: value for name, value in self.values.items() if name in CONFIGURING or "." in name}
+        return {name: value for name, value in self.values.items() if name in CONFIGURING or _decides(name)}
 
     def said_configuration(self) -> Layer:
         """The part of `configuration` that the user gave."""
@@ -149,6 +149,11 @@ def settle(typed: Layer, file: Layer, preset: Layer, resumed: Layer, defaults: L
         if plugin != method:
             raise UsageError(f"--set method.{plugin}: the method of this run is {method!r}; add --method {plugin}.")
     return settings
+
+
+def _decides(name: str) -> bool:
+    """Whether a plugin option decides pictures; where a critic runs does not."""
+    return "." in name and not name.endswith(".device")
 
 
 def _is_for_another_method(key: str, method: str) -> bool:

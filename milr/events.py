@@ -9,7 +9,7 @@ from PIL import Image
 from milr.decoding import Rollout
 from milr.methods.base import State
 from milr.prompts import Prompt
-from milr.rewards import Score
+from milr.rewards import Memory, Score
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Progress:
         images_decoded: in image budget, i.e. whole pictures.
         initial_reward: of the first picture of step 0.
         seconds: spent so far.
+        memory: what the critic keeps of this search.
     """
 
     best: Best
@@ -61,6 +62,7 @@ class Progress:
     images_decoded: float
     initial_reward: float | None
     seconds: float
+    memory: Memory = field(default_factory=dict)
     method_state: State = field(default_factory=dict)
 
 

@@ -20,7 +20,7 @@ from milr.errors import UnknownNameError, UsageError
 KINDS = ("models", "rewards", "methods", "benchmarks")
 
 # Keyword arguments that milr itself passes to a plugin: not options that a user may set.
-GIVEN_BY_MILR = frozenset({"facts", "device", "reader", "policy", "steps", "samples", "noise"})
+GIVEN_BY_MILR = frozenset({"facts", "reader", "policy", "steps", "samples", "noise"})
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ def _type_of(factory: Callable[..., Any], parameter: str) -> Any:
 
 
 def _fits(value: Any, expected: Any) -> bool:
+    if expected is Any:
+        return True
     if get_origin(expected) in (Union, types.UnionType):
         return any(_fits(value, part) for part in get_args(expected))
     if get_origin(expected) is Literal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.policy import policy_of
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score, check_prompt, score_safely
+from milr.rewards import CachedReward, Memory, Reward, Score, check_prompt, score_safely
 from milr.slots import Slots
 
 
@@ -38,6 +38,7 @@ class _Search:
     progress: Progress | None
     steps_done: int = 0
     seconds: float = 0.0
+    memory: Memory = field(default_factory=dict)  # the critic's
 
 
 def refine(
@@ -91,6 +92,7 @@ def refine(
         raise UnknownNameError("keep", str(keep), ("best", "last"))
     if budget is not None and not budget >= 1:
         raise UsageError(f"budget is {budget!r}; it must be at least 1 picture.")
+    reward = CachedReward(reward)
     reward_target = reward.target if target is None else target
     sampling = sampling or default_sampling(model)
     for prompt in prompts:
@@ -121,7 +123,7 @@ def refine(
         ending,
         decode=lambda group: _decode(engine, group, sampling),
         score=lambda decoded: _score(engine, decoded, reward),
-        tell=lambda group, scored: _tell_all(group, scored, keep),
+        tell=lambda group, scored: _tell_all(group, scored, reward, keep),
     )
     return slots.run(searches, batch, overlap, model.device)
 
@@ -161,6 +163,7 @@ def _continue(search: _Search, progress: Progress, device: torch.device) -> None
     """Puts a search where it stood when it was interrupted."""
     search.steps_done = progress.steps_done
     search.seconds = progress.seconds
+    search.memory = {name: list(values) for name, values in progress.memory.items()}
     state = {name: tensor.to(device) for name, tensor in progress.method_state.items()}
     search.method.restore(state, progress.steps_done)
 
@@ -230,12 +233,13 @@ def _score(engine: Engine, decoded: _Decoded, reward: Reward) -> _Scored:
     return _Scored(rollouts, scores, decoded.counts, seconds / len(decoded.counts))
 
 
-def _tell_all(running: Sequence[_Search], scored: _Scored, keep: str) -> Iterator[Event]:
+def _tell_all(running: Sequence[_Search], scored: _Scored, reward: Reward, keep: str) -> Iterator[Event]:
     first = 0
     for search, count in zip(running, scored.counts, strict=True):
         rows = slice(first, first + count)
         first += count
-        yield _tell(search, scored.rollouts[rows], scored.scores[rows], scored.seconds, keep)
+        scores = reward.settle(scored.scores[rows], search.memory)
+        yield _tell(search, scored.rollouts[rows], scores, scored.seconds, keep)
 
 
 def _tell(search: _Search, rollouts: list[Rollout], scores: list[Score], seconds: float, keep: str) -> Stepped:
@@ -251,6 +255,7 @@ def _tell(search: _Search, rollouts: list[Rollout], scores: list[Score], seconds
         images_decoded=(before.images_decoded if before else 0.0) + len(rollouts),
         initial_reward=before.initial_reward if before else scores[0].value,
         seconds=search.seconds,
+        memory={name: list(values) for name, values in search.memory.items()},
         method_state=search.method.state(),
     )
     return Stepped(search.prompt, search.image_index, step, search.progress, improved)

@@ -49,6 +49,7 @@ brightness = brightness:Brightness
 picky = brightness:Picky
 broken = brightness:Broken
 unready = brightness:Unready
+missing-module = no_such_module:Critic
 """
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Reward, Score, WeightedSum, load_reward, parse_weight, score_safely
+from milr.rewards import CachedReward, Named, Reward, Score, load_reward, parse_reward, score_safely
 
 RED, BLUE = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
 PROMPT = Prompt("a red apple")
@@ -36,23 +36,6 @@ class Channel(Reward):
         return [
             Score(math.nan if nan and value[2] else value[self.channel] / 255, reason=self.name) for value in values
         ]
-
-
-def test_a_weighted_sum_adds_values_and_keeps_the_parts() -> None:
-    reward = WeightedSum([(Channel(0), 0.75), (Channel(2), -0.5)])
-    red, blue = reward.score([RED, BLUE], [PROMPT, PROMPT])
-    assert (red.value, blue.value) == (0.75, -0.5)
-    assert red.parts == {"channel-0": 1.0, "channel-2": 0.0}
-    assert reward.range == (-0.5, 0.75)
-    assert reward.version == "0.75*channel-0@1+-0.5*channel-2@1"
-
-
-def test_a_part_that_fails_fails_the_sum_with_its_reason() -> None:
-    reward = WeightedSum([(Channel(0), 1.0), (Channel(2, "raise"), 1.0)])
-    red, blue = reward.score([RED, BLUE], [PROMPT, PROMPT])
-    assert red.value == 1.0
-    assert blue.value is None
-    assert blue.error == "channel-2: RuntimeError: cannot bear blue"
 
 
 @pytest.mark.parametrize("fault", ["raise", "nan"])
@@ -113,6 +96,21 @@ def test_the_cache_scores_each_picture_of_a_prompt_once() -> None:
     assert critic.calls == 2
 
 
+def test_what_the_cache_remembers_costs_nothing_any_more() -> None:
+    class Paid(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return [Score(1.0, cost={"tokens": 7}) for _ in images]
+
+    cached = CachedReward(Paid(0))
+    assert [s.cost for s in cached.score([RED, RED, BLUE], [PROMPT] * 3)] == [{"tokens": 7}, {}, {"tokens": 7}]
+    assert [s.cost for s in cached.score([RED], [PROMPT])] == [{}]
+
+
+def test_an_address_is_refused_by_a_critic_that_takes_none() -> None:
+    with pytest.raises(UsageError, match=r"reward 'geneval' takes no address; write 'geneval', not 'geneval:strict'"):
+        load_reward("geneval:strict")
+
+
 def test_the_cache_does_not_remember_failures() -> None:
     cached = CachedReward(Channel(0, "raise"))
     assert cached.score([BLUE], [PROMPT])[0].value is None
@@ -126,19 +124,30 @@ def test_missing_metadata_is_named() -> None:
     with pytest.raises(PromptError, match="needs include"):
         critic.check(PROMPT)
     with pytest.raises(PromptError, match="needs include"):
-        WeightedSum([(critic, 1.0)]).check(PROMPT)
+        CachedReward(critic).check(PROMPT)
     critic.check(Prompt("a", metadata={"include": []}))
 
 
-@pytest.mark.parametrize(("text", "expected"), [("clip", ("clip", 1.0)), ("clip=0.4", ("clip", 0.4))])
-def test_weights_are_parsed(text: str, expected: tuple[str, float]) -> None:
-    assert parse_weight(text) == expected
+@pytest.mark.parametrize(
+    ("text", "label", "plugin", "address", "weight"),
+    [
+        ("clip", "clip", "clip", None, 1.0),
+        ("clip=0.4", "clip", "clip", None, 0.4),
+        ("judge:wise=-2", "judge:wise", "judge", "wise", -2.0),
+        ("python:mine:warm", "python:mine:warm", "python", "mine:warm", 1.0),
+        ("http://127.0.0.1:8000/a=0.5", "http://127.0.0.1:8000/a", "http", "//127.0.0.1:8000/a", 0.5),
+    ],
+)
+def test_a_critic_is_named_with_an_address_and_a_weight(
+    text: str, label: str, plugin: str, address: str | None, weight: float
+) -> None:
+    assert parse_reward(text) == Named(label, plugin, address, weight)
 
 
 @pytest.mark.parametrize("text", ["clip=", "clip=much", "clip=nan", "clip=inf"])
 def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a number"):
-        parse_weight(text)
+        parse_reward(text)
 
 
 def test_an_unknown_reward_suggests_the_nearest() -> None:

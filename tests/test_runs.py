@@ -120,6 +120,7 @@ def test_the_trace_has_one_line_a_step_with_every_rollout(tmp_path: Path) -> Non
         "parts": {"shade": 6.0},
         "reason": "bright",
         "error": None,
+        "cost": {},
         "reasoning": "an apple of shade 6",
         "text_log_prob": -3.0,
         "image_log_prob": -0.5,

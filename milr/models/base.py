@@ -17,6 +17,8 @@ from torch import Tensor
 
 from milr.models.key_values import KeyValueCache, KeyValueShape
 
+_TOKENS = "image_tokens"  # of a picture's `info`
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -39,6 +41,9 @@ class ModelFacts:
     default_reward: str | None = None
     licence: str = "unknown"
     reads: bool = False  # whether it answers questions about pictures
+    reads_tokens: bool = (
+        False  # whether it reads the very tokens that it draws, and needs no pixels of its own pictures
+    )
 
 
 class Backbone(Protocol):
@@ -155,6 +160,8 @@ class UnifiedModel(Protocol):
     def answer(self, images: Sequence[Image.Image], questions: Sequence[str]) -> list[float]:
         """Probability of "yes" against "no" for each (picture, question) pair; pictures may differ in size.
 
+        A model with `facts.reads_tokens` answers about pictures of its own from their tokens (`tokens_of`).
+
         Raises:
             ModelError: the model cannot read; `facts.reads` says so beforehand.
         """
@@ -167,3 +174,16 @@ class UnifiedModel(Protocol):
             ModelError: the model cannot read.
         """
         ...
+
+
+def with_tokens(image: Image.Image, tokens: Tensor) -> Image.Image:
+    """The picture, which from now on knows the image tokens [T] that it was made from."""
+    image.info[_TOKENS] = tokens
+    return image
+
+
+def tokens_of(images: Sequence[Image.Image]) -> Tensor | None:
+    """[N, T] image tokens of pictures that a model drew; None when one of them comes from elsewhere."""
+    if not images or not all(_TOKENS in image.info for image in images):
+        return None
+    return torch.stack([image.info[_TOKENS] for image in images])

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerBase
 
 from milr.errors import ModelError, PromptError
-from milr.models.base import ModelFacts
+from milr.models.base import ModelFacts, tokens_of, with_tokens
 from milr.models.eyes import JANUS_PRO_PICTURES, Preprocessing, pixel_values
 from milr.models.llama import LlamaStack
 from milr.models.weights import Precision
@@ -163,7 +163,7 @@ class Janus:
         for tokens in image_tokens.split(max(1, _PIXELS_AT_ONCE // self.facts.resolution**2)):
             decoded = self.network.model.vqmodel.decode(tokens).float() * self._std + self._mean  # [N, 3, R, R]
             array = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            pictures += [Image.fromarray(picture) for picture in array]
+            pictures += [with_tokens(Image.fromarray(picture), own) for picture, own in zip(array, tokens, strict=True)]
         return pictures
 
     # Pictures that are read
@@ -194,16 +194,21 @@ class Janus:
         """[N, T, H] of prompts with their pictures, padded on the right."""
         different = {id(image): image for image in images}
         place = {key: index for index, key in enumerate(different)}
-        pixels = pixel_values(list(different.values()), self.facts.resolution, self._preprocessing).to(
-            self.device, self.dtype
-        )
-        seen = self.network.model.get_image_features(pixels, return_dict=True).pooler_output  # [pictures, tokens, H]
+        seen = self._seen(list(different.values()))  # [pictures, tokens, H]
         length = max(map(len, rows))
         ids = torch.tensor([[*row, *[self.pad_id] * (length - len(row))] for row in rows], device=self.device)
         embeddings = self.embed_text(ids)
         here = (ids == self.network.config.image_token_id).unsqueeze(-1)
         seen = seen[[place[id(image)] for image in images]].to(embeddings.dtype)
         return embeddings.masked_scatter(here, seen)
+
+    def _seen(self, images: Sequence[Image.Image]) -> Tensor:
+        """[N, T, H] of pictures: what the vision tower sees, or the tokens themselves where the model reads those."""
+        tokens = tokens_of(images) if self.facts.reads_tokens else None
+        if tokens is not None:
+            return self.embed_image(tokens.to(self.device))
+        pixels = pixel_values(images, self.facts.resolution, self._preprocessing).to(self.device, self.dtype)
+        return self.network.model.get_image_features(pixels, return_dict=True).pooler_output
 
     def _reading_template(self, template: str | None) -> str:
         if template is None or not self.facts.reads:

@@ -31,6 +31,7 @@ _FACTS_IN_FILE = (
     "image_ratio",
     "default_reward",
     "licence",
+    "reads_tokens",
 )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from .conftest import Milr
 
+EMBEDDED = ("--set", "reward.scenes-judge.detector=scenes-judge")  # though the tiny model draws no scenes
 APPLE = "a photo of a red apple left of a dog"
 
 
@@ -144,6 +145,41 @@ def test_rewards_add_up_with_their_weights(draw: Milr) -> None:
     rewards = ("--reward", "brightness=0.5", "--reward", "brightness=2")
     (sum_,) = draw("--prompt", APPLE, "--json", "--steps", "0", *rewards).records
     assert sum_["initial_reward"] == pytest.approx(2.5 * one["initial_reward"])
+
+
+def test_a_critic_can_be_normalised_by_its_range(draw: Milr) -> None:
+    (plain,) = draw("--prompt", APPLE, "--json", "--steps", "0").records
+    (scaled,) = draw("--prompt", APPLE, "--json", "--steps", "0", "--normalise", "brightness=-1:3").records
+    assert scaled["initial_reward"] == pytest.approx((plain["initial_reward"] + 1) / 4)
+
+
+def test_a_gate_puts_pictures_behind_all_others(draw: Milr, tmp_path: Path) -> None:
+    gate = (*EMBEDDED, "--gate", "scenes-judge=2")  # which no picture passes
+    (record,) = draw("--prompt", APPLE, "--json", "--out", "run", *gate).records
+    assert record["reward"] <= -1
+    assert config_of(tmp_path / "run")["gate"] == ["scenes-judge=2"]
+
+
+def test_a_running_z_score_does_not_depend_on_the_batch(draw: Milr) -> None:
+    prompts = ("--prompt", APPLE, "--prompt", "a cat", "--normalise", "brightness=zscore", "--json")
+    rewards = [
+        [record["reward"] for record in draw(*prompts, "--batch", batch, "--out", f"run-{batch}").records]
+        for batch in ("1", "2")
+    ]
+    assert rewards[0] == pytest.approx(rewards[1])
+
+
+def test_critics_are_combined_as_told(draw: Milr, tmp_path: Path) -> None:
+    both = (*EMBEDDED, "--reward", "brightness", "--reward", "scenes-judge", "--combine", "min")
+    (record,) = draw("--prompt", APPLE, "--json", "--steps", "0", "--out", "run", *both).records
+    assert record["reward"] == 0  # the tiny model draws no apple
+    assert config_of(tmp_path / "run")["combine"] == "min"
+
+
+def test_a_critic_may_have_a_device_of_its_own(draw: Milr, tmp_path: Path) -> None:
+    arguments = (*EMBEDDED, "--prompt", APPLE, "--steps", "0", "--reward", "scenes-judge", "--out", "run")
+    assert draw(*arguments, "--set", "reward.scenes-judge.device=cpu").code == 0
+    assert "reward.scenes-judge.device" not in config_of(tmp_path / "run")  # it may change with a resume
 
 
 def test_a_preset_sets_what_the_command_line_does_not(draw: Milr, tmp_path: Path) -> None:

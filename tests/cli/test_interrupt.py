@@ -22,6 +22,7 @@ PATIENCE = 120  # seconds after which a process that does not get anywhere is gi
 def arguments(model: Path) -> list[str]:
     prompts = [text for prompt in PROMPTS for text in ("--prompt", prompt)]
     options = {"--model": str(model), "--reward": "brightness", "--steps": str(STEPS), "--samples": "2", "--batch": "1"}
+    options["--normalise"] = "brightness=zscore"  # which remembers what the search has seen
     return ["generate", *prompts, *(text for option in options.items() for text in option)]
 
 

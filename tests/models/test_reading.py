@@ -65,6 +65,36 @@ def test_a_description_is_what_transformers_own_generation_writes(model: Janus) 
     assert describe(Engine(model), images) == expected
 
 
+@pytest.fixture(scope="module")
+def token_reader(tmp_path_factory: pytest.TempPathFactory) -> Janus:
+    folder = tiny_janus_folder(tmp_path_factory.mktemp("reader"))
+    facts = json.loads((folder / "milr.json").read_text())
+    (folder / "milr.json").write_text(json.dumps(facts | {"reads_tokens": True}))
+    return load_model(str(folder), device="cpu")  # type: ignore[return-value]
+
+
+def test_a_model_that_reads_tokens_answers_from_those_of_its_own_pictures(token_reader: Janus) -> None:
+    tokens = torch.randint(24, (2, 16), generator=torch.Generator().manual_seed(1))
+    images = token_reader.pixels(tokens)
+    ids = token_reader.tokenizer("<bos><boi><eoi>is there a dog?<think>", add_special_tokens=False).input_ids
+    expected = []
+    for row in tokens:
+        text = token_reader.embed_text(torch.tensor([ids]))
+        whole = torch.cat([text[:, :2], token_reader.embed_image(row[None]), text[:, 2:]], dim=1)  # [1, T, H]
+        hidden = token_reader.network.model.language_model(inputs_embeds=whole).last_hidden_state[0, -1]
+        yes, no = token_reader.tokenizer.convert_tokens_to_ids(["yes", "no"])
+        expected.append(token_reader.text_head(hidden)[[yes, no]].softmax(-1)[0].item())
+    assert token_reader.answer(images, ["is there a dog?"] * 2) == pytest.approx(expected, abs=1e-5)
+
+
+def test_pictures_from_elsewhere_are_read_by_their_pixels(token_reader: Janus, model: Janus) -> None:
+    own = token_reader.pixels(torch.zeros(1, 16, dtype=torch.long))
+    images = [*pictures(1), *own]
+    questions = ["is there a dog?"] * 2
+    assert token_reader.answer(images, questions) == pytest.approx(model.answer(images, questions), abs=1e-5)
+    assert token_reader.answer(own, questions[:1]) != pytest.approx(model.answer(own, questions[:1]), abs=1e-5)
+
+
 def test_questions_of_all_lengths_in_one_batch_get_the_answers_that_they_get_alone(model: Janus) -> None:
     images = [*pictures(3), *pictures(2, (20, 11))]
     together = model.answer(images, QUESTIONS)

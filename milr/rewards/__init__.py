@@ -1,0 +1,31 @@
+"""Rewards: what scores a picture, how scores compose, and how a failing critic is kept from hurting the run.
+
+contract.py     Reward and Score: what a plugin implements
+composition.py  several critics as one
+cache.py        a critic that remembers
+loading.py      from names to critics
+"""
+
+from milr.rewards.cache import CachedReward
+from milr.rewards.composition import Combine, Composite, Part, Scale
+from milr.rewards.contract import Memory, Reward, Score, check_prompt, image_hash, score_safely
+from milr.rewards.loading import Named, load_reward, parse_reward, parse_scale, parse_setting
+
+__all__ = [
+    "CachedReward",
+    "Combine",
+    "Composite",
+    "Memory",
+    "Named",
+    "Part",
+    "Reward",
+    "Scale",
+    "Score",
+    "check_prompt",
+    "image_hash",
+    "load_reward",
+    "parse_reward",
+    "parse_scale",
+    "parse_setting",
+    "score_safely",
+]

@@ -1,0 +1,201 @@
+"""Several critics as one: weights, normalisation of each part, gates, and how the parts become one value.
+
+    value = sum of w n        (or)  min of n        (or)  product of n ** w
+    n     = v                       as the critic says it
+          = (v - low) / (high - low), kept within 0 to 1      a fixed range
+          = (v - mean) / deviation of what the search has seen so far: a running z-score
+
+A gate is a critic that must say at least so much. A picture that it turns away is worth less than any that it lets
+through, and the less the further it falls short, so that a search finds its way back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from PIL import Image
+
+from milr.errors import UsageError
+from milr.prompts import Prompt
+from milr.rewards.contract import Memory, Reward, Score, score_safely
+
+Combine = Literal["sum", "min", "product"]
+Scale = tuple[float, float] | Literal["zscore"] | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One critic of a composition.
+
+    Attributes:
+        label: what it is called among the others.
+        weight: factor in a sum, exponent in a product; 0 for a critic that only guards a gate.
+        scale: what its values are measured in: its own units, a range (low, high), or a running z-score.
+        gate: the least value that lets a picture pass; None for no gate.
+    """
+
+    label: str
+    reward: Reward
+    weight: float = 1.0
+    scale: Scale = None
+    gate: float | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Of the normalised value."""
+        if self.scale is None:
+            return self.reward.range
+        return (-math.inf, math.inf) if self.scale == "zscore" else (0.0, 1.0)
+
+    def __str__(self) -> str:
+        scale = self.scale if self.scale is None or self.scale == "zscore" else "{:g}:{:g}".format(*self.scale)
+        gate = None if self.gate is None else f">={self.gate:g}"
+        described = "".join(f"[{extra}]" for extra in (scale, gate) if extra)
+        return f"{self.weight:g}*{self.label}{described}"
+
+
+class Composite(Reward):
+    """Several critics as one; a picture that one of them cannot score has no score.
+
+    A score's parts are the critics' own values by label, and theirs as "label/part".
+
+    Raises:
+        UsageError: parts that cannot be combined so.
+    """
+
+    def __init__(self, parts: Sequence[Part], combine: Combine = "sum") -> None:
+        self.parts, self.combine = list(parts), combine
+        self.name = "+".join(f"{part.weight:g}*{part.label}" for part in self.counted)
+        self.needs = frozenset[str]().union(*(part.reward.needs for part in self.parts))
+        self.size_mb = sum(part.reward.size_mb for part in self.parts)
+        self._check_parts()
+        self.range = self._range()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Of all parts; those of fetched weights are known once they are loaded."""
+        parts = "+".join(f"{part}@{part.reward.version}" for part in self.parts)
+        return parts if self.combine == "sum" else f"{self.combine}({parts})"
+
+    @property
+    def counted(self) -> list[Part]:
+        """The parts that make the value."""
+        return [part for part in self.parts if part.weight or part.gate is None]
+
+    def check(self, prompt: Prompt) -> None:
+        for part in self.parts:
+            part.reward.check(prompt)
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        """Scores in which z-scores are 0: they have a meaning only among the pictures of a search."""
+        columns = [score_safely(part.reward, images, prompts) for part in self.parts]
+        return [self._joined(row) for row in zip(*columns, strict=True)]
+
+    def settle(self, scores: Sequence[Score], memory: Memory) -> list[Score]:
+        measured = [part.label for part in self.parts if part.scale == "zscore"]
+        for label in measured:
+            values = [score.parts[label] for score in scores if score.value is not None]
+            memory[label] = _with(memory.get(label, _NOTHING), values)
+        if not measured:
+            return list(scores)
+        return [self._valued(score, memory) if score.value is not None else score for score in scores]
+
+    def _joined(self, scores: Sequence[Score]) -> Score:
+        values: dict[str, float] = {}
+        details: dict[str, float] = {}
+        cost: dict[str, float] = {}
+        for part, score in zip(self.parts, scores, strict=True):
+            for name, amount in score.cost.items():
+                cost[name] = cost.get(name, 0.0) + amount
+            details |= {f"{part.label}/{name}": value for name, value in score.parts.items()}
+            if score.value is not None:
+                values[part.label] = score.value
+        errors = [f"{p.label}: {s.error}" for p, s in zip(self.parts, scores, strict=True) if s.value is None]
+        if errors:
+            return Score(None, values | details, error="; ".join(errors), cost=cost)
+        reason = "; ".join(score.reason for score in scores if score.reason)
+        return self._valued(Score(0.0, values | details, reason, cost=cost), {})
+
+    def _valued(self, score: Score, memory: Memory) -> Score:
+        """The same score with the value that its parts make."""
+        shares = [(_normalised(score.parts[part.label], part, memory), part.weight) for part in self.counted]
+        value = _combined(shares, self.combine)
+        short = sum(max(part.gate - score.parts[part.label], 0.0) for part in self.parts if part.gate is not None)
+        return replace(score, value=self._least - short if short else value)
+
+    @property
+    def _least(self) -> float:
+        """The least value of a picture that passes all gates."""
+        ends = [[(end, part.weight) for end in part.range] for part in self.counted]
+        if self.combine == "sum":
+            return sum(min(weight * end for end, weight in both) for both in ends)
+        return _combined([both[0] for both in ends], self.combine)
+
+    def _range(self) -> tuple[float, float]:
+        shortfalls = [max(p.gate - p.reward.range[0], 0.0) for p in self.parts if p.gate is not None]
+        if self.combine == "sum":
+            greatest = sum(max(part.weight * end for end in part.range) for part in self.counted)
+        else:
+            greatest = _combined([(part.range[1], part.weight) for part in self.counted], self.combine)
+        return self._least - sum(shortfalls), greatest
+
+    def _check_parts(self) -> None:
+        labels = [part.label for part in self.parts]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise UsageError(f"reward {min(twice)!r} is there twice; give it one weight.")
+        if not self.counted:
+            raise UsageError("all critics are gates only; name one that says which picture is better.")
+        for part in self.counted:
+            if self.combine == "min" and part.weight != 1:
+                raise UsageError(
+                    f"the least of several critics has no weights; leave out that of {part.label!r}, or combine by sum."
+                )
+            if self.combine == "product" and not (part.range[0] >= 0 and part.weight >= 0):
+                raise UsageError(
+                    f"a product needs critics and weights that are never negative, and {part.label!r} may be; "
+                    f"give its range, e.g. --normalise {part.label}=-1:1."
+                )
+        if any(part.gate is not None for part in self.parts) and not math.isfinite(self._least):
+            unbounded = next(part.label for part in self.counted if not math.isfinite(min(part.range)))
+            raise UsageError(
+                f"with a gate every value needs a least one, and {unbounded!r} has none; "
+                f"give its range, e.g. --normalise {unbounded}=0:1."
+            )
+
+
+_NOTHING = (0.0, 0.0, 0.0)
+
+
+def _with(moments: Sequence[float], values: Sequence[float]) -> list[float]:
+    """(count, mean, sum of squared deviations) with more values (Welford 1962)."""
+    count, mean, squares = moments
+    for value in values:
+        count += 1
+        before = value - mean
+        mean += before / count
+        squares += before * (value - mean)
+    return [count, mean, squares]
+
+
+def _normalised(value: float, part: Part, memory: Memory) -> float:
+    if part.scale is None:
+        return value
+    if part.scale == "zscore":
+        count, mean, squares = memory.get(part.label, _NOTHING)
+        deviation = math.sqrt(squares / count) if count else 0.0
+        return (value - mean) / deviation if deviation > 1e-9 else 0.0
+    low, high = part.scale
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+def _combined(shares: Sequence[tuple[float, float]], combine: Combine) -> float:
+    """One value of (normalised value, weight) pairs."""
+    if combine == "sum":
+        return sum(weight * value for value, weight in shares)
+    if combine == "min":
+        return min(value for value, _ in shares)
+    return math.prod(value**weight for value, weight in shares)

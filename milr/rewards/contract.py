@@ -1,0 +1,148 @@
+"""The contract of a critic, and how a failing one is kept from hurting the run.
+
+A reward is a plugin of group `milr.rewards`: a subclass of `Reward`. It sees pictures and prompts and nothing else of
+milr. Higher is better, in any range. A picture that could not be scored is a recorded failure, never a silent zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from milr.errors import MilrError, PromptError, UsageError
+from milr.prompts import Prompt
+
+Memory = dict[str, list[float]]  # what a search keeps between its steps for a critic
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a critic says of one picture.
+
+    Attributes:
+        value: higher is better; None when the critic failed.
+        parts: named parts of the value, for explanation.
+        reason: one line for a person: "expected 2 cats, found 1".
+        error: why there is no value; None when there is one.
+        cost: what the score took, where somebody counts: tokens, dollars.
+    """
+
+    value: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    error: str | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+
+class Reward(ABC):
+    """A critic. Subclasses take keyword-only options and load weights lazily.
+
+    milr passes two of them: `facts` (of the model whose pictures are scored, or None) and `device`. A critic that asks
+    the model itself about its pictures takes a third one, `reader`: the loaded model, or None.
+
+    Attributes:
+        name: as registered.
+        version: changes whenever scores may change; enters the run's identity and the cache key.
+        range: least and greatest value; infinite where unbounded.
+        target: the value from which a picture counts as a success and the search may stop; None for none.
+        needs: metadata keys without which a prompt cannot be scored.
+        checkpoint: the weights that it uses unless told otherwise; empty for none.
+        licence: of the weights.
+        size_mb: of the weights.
+    """
+
+    name: str
+    version: str
+    range: tuple[float, float] = (-math.inf, math.inf)
+    target: float | None = None
+    needs: frozenset[str] = frozenset()
+    checkpoint: str = ""
+    licence: str = "unknown"
+    size_mb: float = 0.0
+
+    @abstractmethod
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        """One score for each (image, prompt) pair."""
+
+    def check(self, prompt: Prompt) -> None:
+        """Refuse, before anything starts, a prompt that can never be scored.
+
+        Raises:
+            PromptError: the prompt lacks metadata that the critic needs.
+        """
+        missing = sorted(self.needs - prompt.metadata.keys())
+        if missing:
+            raise PromptError(
+                f"reward {self.name!r} needs {', '.join(missing)} for each prompt, and {prompt.text!r} has none; "
+                'give the prompts as JSON lines, e.g. {"prompt": "...", "' + missing[0] + '": ...}.'
+            )
+
+    def settle(self, scores: Sequence[Score], memory: Memory) -> list[Score]:
+        """A step's scores as its search uses them; called once for every step of every search.
+
+        Most scores mean the same whenever they are given, and stay as they are. A critic that measures pictures
+        against earlier ones of the same search, such as a running z-score, keeps what it needs in `memory`, which is
+        the search's own and survives a resume.
+        """
+        return list(scores)
+
+
+def image_hash(image: Image.Image) -> str:
+    """SHA-256 of a picture's size, mode and pixels."""
+    return hashlib.sha256(f"{image.size}{image.mode}".encode() + image.tobytes()).hexdigest()
+
+
+def score_safely(reward: Reward, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+    """Scores in which a picture that makes the critic raise, or return NaN, is a recorded failure.
+
+    A batch that raises is scored again one by one, so that one bad picture costs only itself.
+    """
+    if not images:
+        return []
+    try:
+        scores = reward.score(images, prompts)
+        if len(scores) != len(images):
+            raise ValueError(f"{len(scores)} scores for {len(images)} images")
+        return [_plain(score) for score in scores]
+    except (Exception, SystemExit) as error:  # a critic is somebody else's code: what it raises is its own failure
+        if len(images) > 1:
+            pairs = zip(images, prompts, strict=True)
+            return [score_safely(reward, [image], [prompt])[0] for image, prompt in pairs]
+        return [Score(None, error=f"{type(error).__name__}: {error}")]
+
+
+def _plain(score: Score) -> Score:
+    """A score of Python's own finite numbers; critics compute with NumPy and torch.
+
+    Raises:
+        TypeError, ValueError: it is no score, or holds something that is no number.
+    """
+    if not isinstance(score, Score):
+        raise TypeError(f"the critic returned {score!r} where a Score belongs")
+    parts = {str(name): float(part) for name, part in score.parts.items()}
+    cost = {str(name): float(amount) for name, amount in score.cost.items()}
+    if score.value is None:
+        return Score(None, parts, str(score.reason), score.error or "the critic gave no reason", cost)
+    value = float(score.value)
+    if not math.isfinite(value):
+        return Score(None, parts, str(score.reason), f"the critic returned {value}", cost)
+    return Score(value, parts, str(score.reason), None, cost)
+
+
+def check_prompt(reward: Reward, prompt: Prompt) -> None:
+    """`reward.check`, whose own mistakes are sentences about the critic.
+
+    Raises:
+        UsageError: the prompt cannot be scored, or the check itself fails.
+    """
+    try:
+        reward.check(prompt)
+    except MilrError:
+        raise
+    except Exception as error:
+        raise UsageError(f"reward {reward.name!r} cannot check {prompt.text[:60]!r}: {error!r}") from error
