@@ -7,7 +7,6 @@ import math
 from milr import plugins
 from milr.errors import UsageError
 from milr.models.base import UnifiedModel
-from milr.models.loading import resolve_device
 from milr.rewards import Reward, load_reward, parse_reward, parse_scale, parse_setting
 
 from .settings import Settings
@@ -53,15 +52,11 @@ def load_critics(settings: Settings, names: list[str], model: UnifiedModel) -> R
     Raises:
         UsageError: one cannot be loaded, or they do not fit together.
     """
-    options = settings.plugin_options("reward")
-    for chosen in options.values():
-        if "device" in chosen:
-            chosen["device"] = str(resolve_device(chosen["device"]))
     return load_reward(
         names,
         model,
         str(model.device),
-        options,
+        settings.plugin_options("reward"),
         combine=settings["combine"],
         normalise=_normalise(settings),
         gates=_gates(settings),

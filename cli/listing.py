@@ -22,7 +22,7 @@ def list_plugins(kind: str) -> None:
     if not rows:
         click.echo(f"no {kind} are installed.", err=True)
         return
-    for line in _table(["name", "origin", "checkpoint", "licence", "size", "extra", "what it is"], rows):
+    for line in _table(["name", "what it is", "extra", "size", "licence", "checkpoint", "origin"], rows):
         click.echo(line)
 
 
@@ -31,10 +31,10 @@ def _row(plugin: Plugin) -> list[str]:
         target = plugin.load()
     except UsageError as error:  # one broken plugin must not hide the others
         click.echo(f"milr: {error}", err=True)
-        return [plugin.name, plugin.origin, "", "", "", _extra(plugin), "(cannot be loaded)"]
+        return [plugin.name, "(cannot be loaded)", _extra(plugin), "", "", "", plugin.origin]
     text = getattr(target, "description", "") or (inspect.getdoc(target) or "").partition("\n")[0]
-    weights = [str(getattr(target, name, "")) for name in ("checkpoint", "licence")]
-    return [plugin.name, plugin.origin, *weights, _size(target), _extra(plugin), text]
+    weights = [str(getattr(target, name, "")) for name in ("licence", "checkpoint")]
+    return [plugin.name, text, _extra(plugin), _size(target), *weights, plugin.origin]
 
 
 def _size(target: Any) -> str:

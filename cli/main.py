@@ -19,6 +19,7 @@ from milr.errors import MilrError
 from .doctor import doctor
 from .generate import generate
 from .listing import list_plugins
+from .serve_reward import serve_reward
 
 INTERRUPTED = 130
 _BUSY = 0.5  # processes that want a core, the last minute's average
@@ -33,6 +34,7 @@ def milr() -> None:
 milr.add_command(generate)
 milr.add_command(list_plugins)
 milr.add_command(doctor)
+milr.add_command(serve_reward)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

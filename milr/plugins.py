@@ -20,7 +20,7 @@ from milr.errors import UnknownNameError, UsageError
 KINDS = ("models", "rewards", "methods", "benchmarks")
 
 # Keyword arguments that milr itself passes to a plugin: not options that a user may set.
-GIVEN_BY_MILR = frozenset({"facts", "reader", "policy", "steps", "samples", "noise"})
+GIVEN_BY_MILR = frozenset({"address", "facts", "reader", "policy", "steps", "samples", "noise"})
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ from typing import Any, TypeVar
 import torch
 
 from milr.errors import UsageError
+from milr.quiet import quiet
 
 _WHOLE = 64 * 2**20  # bytes; of a larger file only both ends are hashed, so that a version costs no minutes
 _END = 2**20
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,19 @@ class Weights:
             UsageError: there are no such weights, they cannot be fetched, or they are damaged.
         """
         name = self._name()
-        with self.explained(), _quiet():
-            model = loader.from_pretrained(name, revision=self.revision, dtype=dtype, **options)
+        with self.explained(), quiet():
+            model, report = loader.from_pretrained(
+                name, revision=self.revision, dtype=dtype, output_loading_info=True, **options
+            )
+        missing = sorted(report["missing_keys"])
+        if missing:  # some checkpoints lack what is never used; whether this one does, only their authors know
+            _log.warning("%s: %s lacks %d tensors, %r among them", self.reward, self.source, len(missing), missing[0])
         return model.requires_grad_(False).eval().to(device)
 
     def processor(self, loader: Any, **options: Any) -> Any:
         """A tokenizer, image processor or both; errors as `model`."""
         name = self._name()
-        with self.explained(), _quiet():
+        with self.explained(), quiet():
             return loader.from_pretrained(name, revision=self.revision, **options)
 
     def file(self, name: str) -> Path:
@@ -86,7 +93,7 @@ class Weights:
                 )
             return self.folder / name
         source = self._name()
-        with self.explained(), _quiet():
+        with self.explained(), quiet():
             return Path(hf_hub_download(source, name, revision=self.revision))
 
     def tensors(self, name: str) -> dict[str, Any]:
@@ -128,16 +135,15 @@ class Weights:
         return self.source
 
     def _commit(self) -> str | None:
-        from huggingface_hub import try_to_load_from_cache
+        """The commit that the hub's cache holds of this revision."""
+        from huggingface_hub import constants
 
-        for name in ("config.json", "preprocessor_config.json"):
-            known = try_to_load_from_cache(self.source, name, revision=self.revision)
-            if isinstance(known, str):
-                return Path(known).parent.name[:12]
-        return None
+        cached = Path(constants.HF_HUB_CACHE) / f"models--{self.source.replace('/', '--')}"
+        reference = cached / "refs" / (self.revision or "main")
+        return reference.read_text("utf-8").strip()[:12] if reference.is_file() else None
 
     def _advice(self) -> str:
-        if self.folder:
+        if Path(self.source).expanduser().exists():
             return "Its files are damaged or those of another kind of model."
         return (
             "Weights are fetched on first use; without a network, give a folder that holds them: "
@@ -186,15 +192,4 @@ def half_on_gpu(device: str) -> torch.dtype:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Libraries log each retry as an error and each unused weight as a warning; what fails in the end is raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".:")

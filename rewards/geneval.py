@@ -1,20 +1,22 @@
 """The critic `geneval` and the judge `scenes-judge`: GenEval's rule over what a detector finds in a picture.
 
-What must be in the picture comes from the prompt's metadata in GenEval's form, or is parsed from its text. The
-detectors that ship with milr know the scenes that `mini` draws, and nothing else. They find objects and name their
-colours in one pass, and their scores mean the same for every prompt: the threshold is 0.3 for counting too (at 0.5,
-two or three points of counting are lost on true scenes), where the official detector wants 0.9.
+What must be in the picture comes from the prompt's metadata in GenEval's form, or is parsed from its text.
 
-`geneval` steers a search, `scenes-judge` reports on it: another network, another seed, other augmentations. A search
-against the judge is an oracle's.
+Pictures of `mini` are looked at by detectors that ship with milr and know the scenes that `mini` draws, and nothing
+else. They find objects and name their colours in one pass, and their scores mean the same for every prompt: the
+threshold is 0.3 for counting too (at 0.5, two or three points of counting are lost on true scenes), where the official
+detector wants 0.9. `geneval` steers a search, `scenes-judge` reports on it: another network, another seed, other
+augmentations. A search against the judge is an oracle's.
+
+Real pictures are looked at by a detector of transformers, and CLIP names the colours. The default is the official
+pair, Mask2Former with Swin-S and OpenAI's ViT-L/14, with the official thresholds and scale of pictures; but Mask2Former
+has the weights of its authors, not those of mmdet. So report such scores as `geneval-hf`, not as GenEval's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,51 +26,75 @@ from milr.errors import UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .geneval_rule import grade, grade_dense, likeliest
+from .colors import ColorNamer
+from .geneval_rule import COUNTING_THRESHOLD, THRESHOLD, grade, grade_dense, grade_share, likeliest
 from .requirements import requirements_of
 from .sentences import Requirements
-from .vocabulary import COLORS
+from .transformers_detector import TransformersDetector
+from .witnesses import RealWitness, SceneWitness, Witness
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
 
     from .detection import Detection
-    from .detector import SceneDetector
 
-MODES = ("dense", "binary")
+__all__ = ["GenEval", "ScenesJudge", "grade", "grade_dense", "grade_share", "score_objects"]
+
+MODES = ("dense", "share", "binary")
 EMBEDDED = ("scenes-critic", "scenes-judge", "scenes-third")  # the last one is there to check the judge
 EMBEDDED_WORLD = "mini"  # the model whose pictures the embedded detectors know
-THRESHOLD = 0.3
-RULE_VERSION = 1  # raise it when the same detections may score otherwise
+MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
+CLIP = "ViT-L-14"
+SHORTER_EDGE = 800  # to which the official evaluator scales pictures for Mask2Former
+RULE_VERSION = 1  # raise it when the same picture may score otherwise
+LEAST_THRESHOLD = 0.05  # what scores less, no detector reports
 
 _WEIGHTS = Path(__file__).parent / "weights"
-_FILE = "model.safetensors"
 _log = logging.getLogger(__name__)
 
 
 class GenEval(Reward):
-    """GenEval's rule as a critic: dense (the margin of the weakest clause) or binary (passed or not).
+    """GenEval's rule as a critic: dense (the margin of the weakest clause), share (of what holds) or binary.
 
     Args:
         facts: of the model whose pictures are scored.
-        device: where the detector runs.
-        mode: "dense", in [-1, 1] and greater than 0 for pictures that pass, or "binary", 1 or 0.
-        detector: "scenes-critic", "scenes-judge", "scenes-third", a folder with a detector's weights, or "auto": the
-            embedded one of this reward, for pictures of `mini` (or when no model is named).
+        device: where the detector and the classifier of colours run.
+        mode: "dense", in [-1, 1] and greater than 0 for pictures that pass; "share", in [0, 1], the mean over the
+            clauses of their confidence where they hold; or "binary", 1 or 0, as the official evaluator.
+        detector: a hub id or folder of a transformers model, Mask2Former, MaskFormer or any for object detection;
+            "scenes-critic", "scenes-judge", "scenes-third", or a folder with a detector of that kind; or "auto": the
+            embedded one of this reward for pictures of `mini` (or when no model is named), else Mask2Former.
+        revision: branch, tag or commit of the detector on the hub.
+        colors: the open_clip model that names colours, an architecture (with OpenAI's weights), "hf-hub:OWNER/NAME" or
+            a folder; embedded detectors name colours themselves.
+        threshold: detections count from this score; the official 0.3 when not given.
+        counting_threshold: the same for prompts that are tagged "counting"; the official 0.9 when not given, and 0.3
+            for embedded detectors.
 
     Raises:
-        UsageError: an unknown mode or detector, missing or broken weights, or "auto" for a model that draws more
-            than the embedded detectors know.
+        UsageError: an unknown mode, detector or model of colours, missing or broken weights, a threshold that is not
+            between 0.05 and 1, or "auto" for a model that draws more than the detectors of this reward know.
     """
 
     name = "geneval"
-    licence = "Apache-2.0"
-    size_mb = 4.0
-    target: float | None = None  # of the dense mode; a binary success is always 1
+    checkpoint = f"scenes-critic; for real pictures {MASK2FORMER} and {CLIP} (openai)"
+    licence = "Apache-2.0 (embedded), 'other' (Mask2Former), MIT (CLIP), or as the chosen checkpoints say"
+    size_mb = 1990.0  # of the pair for real pictures
+    target: float | None = None  # of the graded modes; a binary success is always 1
     embedded = "scenes-critic"
+    real: str | None = MASK2FORMER  # what "auto" is for pictures that are no scenes
 
     def __init__(
-        self, *, facts: ModelFacts | None = None, device: str = "cpu", mode: str = "dense", detector: str = "auto"
+        self,
+        *,
+        facts: ModelFacts | None = None,
+        device: str = "cpu",
+        mode: str = "dense",
+        detector: str = "auto",
+        revision: str | None = None,
+        colors: str = CLIP,
+        threshold: float | None = None,
+        counting_threshold: float | None = None,
     ) -> None:
         if mode not in MODES:
             raise UnknownNameError(f"mode of reward {self.name!r}:", mode, MODES)
@@ -76,18 +102,25 @@ class GenEval(Reward):
         self.range = (-1.0, 1.0) if mode == "dense" else (0.0, 1.0)
         if mode == "binary":
             self.target = 1.0
-        self._device = device
         self._warned: set[tuple[str, ...]] = set()
-        self._folder = self._resolve(detector, facts)
-        weights = self._folder / _FILE
-        if not weights.is_file():
-            raise UsageError(f"reward {self.name!r} has no weights: there is no file {str(weights)!r}.")
-        content = weights.read_bytes()
-        self.size_mb = round(len(content) / 1e6, 1)
-        self.version = f"{RULE_VERSION}-{mode}-{hashlib.sha256(content).hexdigest()[:12]}"
+        source = self._resolve(detector, facts)
+        self._witness: Witness
+        if isinstance(source, Path):
+            self._witness = SceneWitness(self.name, source, device)
+            self.size_mb = self._witness.size_mb
+        else:
+            edge = SHORTER_EDGE if source == MASK2FORMER else None
+            detects = TransformersDetector(self.name, source, device, revision, shorter_edge=edge)
+            self._witness = RealWitness(detects, ColorNamer(self.name, colors, device))
+        usual = THRESHOLD if isinstance(source, Path) else COUNTING_THRESHOLD
+        self._threshold = self._checked("threshold", threshold, THRESHOLD)
+        self._counting_threshold = self._checked("counting_threshold", counting_threshold, usual)
+        self.version = self._version()
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be graded, and weights that cannot be used; warn of words that go unchecked."""
+        self._witness.load()
+        self.version = self._version()
         unchecked = self._requirements(prompt).unchecked
         if unchecked and unchecked not in self._warned:
             self._warned.add(unchecked)
@@ -95,42 +128,56 @@ class GenEval(Reward):
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         wanted = [self._requirements(prompt).metadata for prompt in prompts]
-        found = self._detector.detect(images)
-        dense = self.mode == "dense"
-        return [score_objects(objects, metadata, dense=dense) for objects, metadata in zip(found, wanted, strict=True)]
+        return [
+            score_objects(
+                objects,
+                metadata,
+                mode=self.mode,
+                threshold=self._threshold,
+                counting_threshold=self._counting_threshold,
+            )
+            for objects, metadata in zip(self._witness.find(images, wanted), wanted, strict=True)
+        ]
 
     def _requirements(self, prompt: Prompt) -> Requirements:
-        config = self._detector.config
-        # A detector may have a name for things in two paints; no prompt asks for that.
-        return requirements_of(prompt, config.classes, [name for name in config.colors if name in COLORS])
+        return requirements_of(prompt, self._witness.classes, self._witness.colors)
 
-    @cached_property
-    def _detector(self) -> SceneDetector:
-        from .detector import SceneDetector
+    def _version(self) -> str:
+        thresholds = (self._threshold, self._counting_threshold)
+        others = "".join(f"-{value:g}" for value in thresholds) if thresholds != (THRESHOLD, THRESHOLD) else ""
+        return f"{RULE_VERSION}-{self.mode}-{self._witness.version}{others}"
 
-        try:
-            return SceneDetector.load(self._folder, self._device)
-        except Exception as error:  # torch, safetensors and json each have their own ways to refuse a file
+    def _checked(self, option: str, value: float | None, usual: float) -> float:
+        if value is None:
+            return usual
+        if not LEAST_THRESHOLD <= value < 1:
             raise UsageError(
-                f"reward {self.name!r} cannot use the weights in {str(self._folder)!r}: {type(error).__name__}: {error}"
-            ) from error
+                f"reward {self.name!r}: {option} must be at least {LEAST_THRESHOLD} and less than 1, not {value}."
+            )
+        return value
 
-    def _resolve(self, detector: str, facts: ModelFacts | None) -> Path:
+    def _resolve(self, detector: str, facts: ModelFacts | None) -> Path | str:
+        """The folder of a detector of scenes, or the source of one of transformers."""
         if detector == "auto":
-            if facts is not None and facts.name != EMBEDDED_WORLD:
+            if facts is None or facts.name == EMBEDDED_WORLD:
+                return _WEIGHTS / self.embedded
+            if self.real is None:
                 raise UsageError(
                     f"reward {self.name!r} has no detector for pictures of {facts.name!r}: the embedded ones only know "
                     f"the scenes of {EMBEDDED_WORLD!r}. To use one all the same, choose it: "
                     f"--set reward.{self.name}.detector={self.embedded}."
                 )
-            return _WEIGHTS / self.embedded
+            return self.real
         if detector in EMBEDDED:
             return _WEIGHTS / detector
-        if not Path(detector).is_dir():
-            raise UnknownNameError(
-                f"detector of reward {self.name!r}:", detector, ("auto", *EMBEDDED), f"A folder with {_FILE} will do."
-            )
-        return Path(detector)
+        folder = Path(detector).expanduser()
+        if folder.is_dir():
+            return detector if (folder / "config.json").is_file() else folder
+        if detector.count("/") == 1 and not detector.startswith((".", "/", "~")):
+            return detector
+        raise UnknownNameError(
+            f"detector of reward {self.name!r}:", detector, ("auto", *EMBEDDED), "A folder or OWNER/NAME will do."
+        )
 
 
 class ScenesJudge(GenEval):
@@ -140,7 +187,11 @@ class ScenesJudge(GenEval):
     """
 
     name = "scenes-judge"
+    checkpoint = "scenes-judge"
+    licence = "Apache-2.0"
+    size_mb = 4.0
     embedded = "scenes-judge"
+    real = None
 
     def __init__(
         self, *, facts: ModelFacts | None = None, device: str = "cpu", mode: str = "binary", detector: str = "auto"
@@ -148,26 +199,23 @@ class ScenesJudge(GenEval):
         super().__init__(facts=facts, device=device, mode=mode, detector=detector)
 
 
-def score_objects(objects: Mapping[str, Sequence[Detection]], metadata: Mapping[str, Any], *, dense: bool) -> Score:
+def score_objects(
+    objects: Mapping[str, Sequence[Detection]],
+    metadata: Mapping[str, Any],
+    *,
+    mode: str = "dense",
+    threshold: float = THRESHOLD,
+    counting_threshold: float = THRESHOLD,
+) -> Score:
     """The score of what was found in one picture; the reason is what the rule says is wrong, or "as asked"."""
-    verdict = grade(
-        objects,
-        metadata,
-        lambda detection, _: likeliest(_colors(detection)),
-        threshold=THRESHOLD,
-        counting_threshold=THRESHOLD,
-    )
+    thresholds: Any = {"threshold": threshold, "counting_threshold": counting_threshold}
+    verdict = grade(objects, metadata, lambda detection, _: likeliest(_colors(detection)), **thresholds)
     reason = verdict.reason or "as asked"
-    if not dense:
+    if mode == "binary":
         return Score(float(verdict.correct), verdict.parts, reason)
-    value, margins = grade_dense(
-        objects,
-        metadata,
-        lambda detection, _: _colors(detection),
-        threshold=THRESHOLD,
-        counting_threshold=THRESHOLD,
-    )
-    return Score(value, margins, reason)
+    graded = grade_dense if mode == "dense" else grade_share
+    value, parts = graded(objects, metadata, lambda detection, _: _colors(detection), **thresholds)
+    return Score(value, parts, reason)
 
 
 def _colors(detection: Detection) -> Mapping[str, float]:

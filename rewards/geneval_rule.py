@@ -2,23 +2,25 @@
 
 `grade` agrees with the official evaluator (Ghosh et al. 2023) on every input. `grade_dense` passes exactly the same
 pictures, and says how plainly they pass or how far they fall short, so that a search has something to climb.
+`grade_share` counts what holds, each thing for as much as it is sure.
 
-Both take `objects`, which maps a class name to its detections (anything with `.score` and `.box` = x0, y0, x1, y1, y
+All take `objects`, which maps a class name to its detections (anything with `.score` and `.box` = x0, y0, x1, y1, y
 growing downwards). Detections below the threshold may still be there: `grade` drops them, `grade_dense` uses them to
-tell nearly found from absent. Equal scores keep the order they come in.
+tell nearly found from absent. Equal scores keep the order they come in. A box may be a tuple or an array.
 
 Metadata is GenEval's: a `tag`, clauses to `include` (`class`, `count`, perhaps `color`, perhaps `position`: [relation,
 index of an earlier clause]) and to `exclude` (`class`, `count`). The official thresholds are the defaults; they fit the
 official detector, and a detector with other scores wants others.
 
-Neither knows where detections come from, how colours are told, or what a prompt is.
+None knows where detections come from, how colours are told, or what a prompt is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from .vocabulary import counted, plural, with_article
 
@@ -69,6 +71,16 @@ class DenseGrade(NamedTuple):
     margins: dict[str, float]
 
 
+class ShareGrade(NamedTuple):
+    """How much of what was asked for is there: `value` in [0, 1], the mean of `shares`.
+
+    `shares` has, for each clause, its confidence if it holds, else 0. A picture is right when none of them is 0.
+    """
+
+    value: float
+    shares: dict[str, float]
+
+
 def grade(
     objects: Objects[F],
     metadata: Mapping[str, Any],
@@ -89,7 +101,7 @@ def grade(
         limit: only that many detections of a class are seen.
     """
     least = counting_threshold if metadata.get("tag") == "counting" else threshold
-    seen = {name: [d for d in best(found, limit) if d.score > least] for name, found in objects.items()}
+    seen = _seen(objects, least, limit)
     parts: dict[str, float] = {}
     reasons: list[str] = []
     groups: list[Sequence[F] | None] = []
@@ -166,6 +178,53 @@ def grade_dense(
     return DenseGrade(combine(list(margins.values())), margins)
 
 
+def grade_share(
+    objects: Objects[F],
+    metadata: Mapping[str, Any],
+    colors_of: Callable[[F, str], Mapping[str, float]],
+    *,
+    threshold: float = THRESHOLD,
+    counting_threshold: float = COUNTING_THRESHOLD,
+    limit: int = LIMIT,
+) -> ShareGrade:
+    """The mean over the clauses of their confidence where they hold and of 0 where they do not.
+
+    The confidence of a count is the mean score of the counted objects; of a colour, its mean probability; of a
+    position, the mean over the pairs of the lesser score; of an exclusion, one minus the score of the first object too
+    many. It sees less than `grade_dense`: what is nearly there counts like what is absent, and a picture that fails
+    may be worth more than one that passes.
+
+    Args:
+        colors_of: as for `grade_dense`. The other arguments are those of `grade`.
+    """
+    least = counting_threshold if metadata.get("tag") == "counting" else threshold
+    seen = _seen(objects, least, limit)
+    shares: dict[str, float] = {}
+    groups: list[Sequence[F] | None] = []
+    for clause in metadata.get("include", ()):
+        name, count = clause["class"], clause["count"]
+        group = seen.get(name, [])[:count]
+        holds = len(group) >= count
+        shares[_key(shares, name, "count")] = _confidence(holds, (d.score for d in group))
+        if "color" in clause:
+            shown = [colors_of(detection, name) for detection in group] if holds else []
+            holds = holds and all(likeliest(colors) == clause["color"] for colors in shown)
+            shares[_key(shares, name, "color")] = _confidence(holds, (c.get(clause["color"], 0.0) for c in shown))
+        if "position" in clause:
+            relation, target = clause["position"]
+            targets = groups[target]
+            pairs = [(a, b) for a in group for b in targets or ()]
+            holds = holds and targets is not None and all(relation in relations(a.box, b.box) for a, b in pairs)
+            shares[_key(shares, name, "position")] = _confidence(holds, (min(a.score, b.score) for a, b in pairs))
+        groups.append(group if holds else None)
+    for clause in metadata.get("exclude", ()):
+        name, count = clause["class"], clause["count"]
+        surplus = [detection.score for detection in best(objects.get(name, ()), limit)[max(count - 1, 0) :]]
+        holds = len(seen.get(name, [])) < count
+        shares[_key(shares, name, "exclude")] = _confidence(holds, [1 - max(surplus, default=0.0)])
+    return ShareGrade(sum(shares.values()) / len(shares) if shares else 1.0, shares)
+
+
 def combine(margins: Sequence[float]) -> float:
     """The least margin when all are positive, else the mean of those that are not, over all: continuous at zero."""
     if all(margin > 0 for margin in margins):
@@ -191,14 +250,23 @@ def relations(a: Box, b: Box) -> set[str]:
 
 
 def direction(a: Box, b: Box) -> tuple[float, float]:
-    """The offset from B's centre to A's, shrunk by the sizes of both, over its length before it shrank."""
-    offset = [(a[i] + a[i + 2]) / 2 - (b[i] + b[i + 2]) / 2 for i in (0, 1)]
-    sizes = [abs(a[i + 2] - a[i]) + abs(b[i + 2] - b[i]) for i in (0, 1)]
-    shrunk = [math.copysign(max(abs(o) - SHRINK * s, 0.0), o) for o, s in zip(offset, sizes, strict=True)]
-    if all(abs(component) < SAME_PLACE for component in shrunk):
+    """The offset from B's centre to A's, shrunk by the sizes of both, over its length before it shrank.
+
+    Computed in the precision of the boxes, as the official evaluator does it.
+    """
+    corners = np.array([a[:4], b[:4]]).reshape(2, 2, 2)  # [box, corner, axis]
+    centers, sizes = corners.mean(1), np.abs(corners[:, 1] - corners[:, 0])  # [box, axis]
+    offset = centers[0] - centers[1]
+    shrunk = np.sign(offset) * np.maximum(np.abs(offset) - SHRINK * (sizes[0] + sizes[1]), 0)
+    if (np.abs(shrunk) < SAME_PLACE).all():
         return 0.0, 0.0
-    length = math.hypot(*offset)
-    return shrunk[0] / length, shrunk[1] / length
+    x, y = shrunk / np.linalg.norm(offset)
+    return float(x), float(y)
+
+
+def _seen(objects: Objects[F], threshold: float, limit: int) -> dict[str, list[F]]:
+    """What counts as being there: at most `limit` of each class, in falling order of score, above the threshold."""
+    return {name: [d for d in best(found, limit) if d.score > threshold] for name, found in objects.items()}
 
 
 def _key(parts: Mapping[str, float], name: str, aspect: str) -> str:
@@ -207,6 +275,12 @@ def _key(parts: Mapping[str, float], name: str, aspect: str) -> str:
         number += 1
         key = f"{name}: {aspect} ({number})"
     return key
+
+
+def _confidence(holds: bool, values: Iterable[float]) -> float:
+    """The mean; 1 where nothing had to be seen, 0 where the clause does not hold."""
+    known = list(values)
+    return (sum(known) / len(known) if known else 1.0) if holds else 0.0
 
 
 # What is wrong with a clause, in a critic's words; '' when it holds.

@@ -17,14 +17,14 @@ from .vocabulary import CLASSES, COLORS, RELATIONS
 
 
 def requirements_of(
-    prompt: Prompt, classes: Collection[str] = CLASSES, colors: Collection[str] = COLORS
+    prompt: Prompt, classes: Collection[str] | None = CLASSES, colors: Collection[str] | None = COLORS
 ) -> Requirements:
     """What the picture must show, and the words that will go unchecked.
 
     Args:
         prompt: metadata with an `include` counts; without one the text is parsed.
-        classes: what the detector can find.
-        colors: what it can tell apart.
+        classes: what the critic can find; None for anything that has a name.
+        colors: what it can tell apart; None for any.
 
     Raises:
         PromptError: the sentence cannot be parsed, or the metadata is malformed or asks for what cannot be found.
@@ -41,7 +41,7 @@ class _MalformedError(Exception):
     """What is wrong with metadata."""
 
 
-def _check(metadata: Mapping[str, Any], classes: Collection[str], colors: Collection[str]) -> None:
+def _check(metadata: Mapping[str, Any], classes: Collection[str] | None, colors: Collection[str] | None) -> None:
     include, exclude = metadata["include"], metadata.get("exclude", [])
     if not isinstance(include, list) or not isinstance(exclude, list) or not include + exclude:
         raise _MalformedError("'include' and 'exclude' must be lists of clauses, and not both empty")
@@ -55,7 +55,7 @@ def _check(metadata: Mapping[str, Any], classes: Collection[str], colors: Collec
         _check_thing(clause, classes)
 
 
-def _check_thing(clause: Any, classes: Collection[str]) -> None:
+def _check_thing(clause: Any, classes: Collection[str] | None) -> None:
     if not isinstance(clause, dict) or "class" not in clause or "count" not in clause:
         raise _MalformedError(f'a clause looks like {{"class": "dog", "count": 1}}, not like {clause!r}')
     _check_name("class", clause["class"], classes)
@@ -63,8 +63,10 @@ def _check_thing(clause: Any, classes: Collection[str]) -> None:
         raise _MalformedError(f"the count of {clause['class']!r} must be a whole number of at least 1")
 
 
-def _check_name(kind: str, name: Any, known: Collection[str]) -> None:
-    if name not in known:
+def _check_name(kind: str, name: Any, known: Collection[str] | None) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise _MalformedError(f"a {kind} is a name, not {name!r}")
+    if known is not None and name not in known:
         near = get_close_matches(str(name), known, n=1)
         raise _MalformedError(
             f"the detector knows no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,10 +1,11 @@
-"""Which critic to trust: each one against the truth of fresh scenes.
+"""Which critic to trust: each one against the truth of fresh scenes, and as the one who chooses.
 
-    python -m milr_benchmarks.critics                               # the critics that ship with milr
-    python -m milr_benchmarks.critics --reward python:mine:warm     # one of your own beside them
+    python -m milr_benchmarks.critics pairs                               # the critics that ship with milr
+    python -m milr_benchmarks.critics choices
+    python -m milr_benchmarks.critics pairs --reward python:mine:warm     # one of your own beside them
 
-A pair is one prompt and two pictures: one shows what is asked, the other does not (`pairs`). Pictures are shown as a
-search sees them, through the image tokens of `mini`, or with `--rendered` as they were painted.
+`pairs`: one prompt and two pictures, of which one shows what is asked and the other does not (`pairs.py`), as a search
+sees them, through the image tokens of `mini`, or with `--rendered` as they were painted.
 
     auc       a right picture scores higher than a wrong one, each of any prompt (ties count half)
     paired    the same of the two pictures of one prompt: what a search for one prompt needs; then by what is wrong
@@ -12,15 +13,20 @@ search sees them, through the image tokens of `mini`, or with `--rendered` as th
     error     expected calibration error over ten bins, after a logistic curve fitted on the pairs of another seed has
               turned values into probabilities: 0 for a critic whose values always mean the same
 
-Intervals are 95 % bootstrap intervals over pairs. Any critic that can score a prompt with GenEval's metadata will do.
+`choices`: sixteen pictures of `mini` for each prompt of `scenes`, of which each critic takes the best; the third
+detector, which has no part in any critic, says whether that is right (`choices.py`).
+
+Intervals are 95 % bootstrap intervals. Any critic that can score a prompt with GenEval's metadata will do.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -29,15 +35,18 @@ import milr
 from milr.errors import MilrError
 from milr.models.base import UnifiedModel
 from milr.models.janus import Janus
+from milr.prompts import Prompt
 from milr.rewards import CachedReward, Combine, Composite, Part, Reward, Scale, load_reward, score_safely
 
-from ..scenes import tokeniser
+from ..scenes import benchmark, tokeniser
 from ..scenes.sprites import FontMissingError, load_sprites
 from ..scenes.world import Painter
+from .choices import choices, draw_pictures, score_pictures
 from .figures import Values, figures, logistic_curve, markdown
 from .pairs import Pairs, draw_pairs
 
 FITTING_SEED, REPORTING_SEED = 71, 72  # of no training, and of no other table
+JUDGE = "scenes-third"
 
 
 @dataclass(frozen=True)
@@ -105,41 +114,100 @@ def values_of(reward: Reward, pairs: Pairs) -> tuple[Values, Values]:
     return values[: len(pairs.prompts)], values[len(pairs.prompts) :]
 
 
-@click.command()
-@click.option("--reward", "named", multiple=True, metavar="NAME", help="One more critic, as `milr generate` names it.")
-@click.option("--only", multiple=True, type=click.Choice([*EMBEDDED]), metavar="ROW", help="Only these rows.")
-@click.option("--pairs", default=1024, show_default=True, help="To fit on, and as many to report on.")
+_REWARD = click.option("--reward", "named", multiple=True, metavar="NAME", help="One more, as milr generate names it.")
+_ONLY = click.option("--only", multiple=True, type=click.Choice([*EMBEDDED]), metavar="ROW", help="Only these rows.")
+_DEVICE = click.option("--device", default="cpu", show_default=True)
+_OUT = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the figures.")
+
+
+@click.group()
+def main() -> None:
+    """Measure critics; each command prints a table."""
+
+
+@main.command("pairs")
+@_REWARD
+@_ONLY
+@click.option("--count", default=1024, show_default=True, help="Pairs to fit on, and as many to report on.")
 @click.option("--rendered", is_flag=True, help="Pictures as they were painted, not as image tokens give them back.")
-@click.option("--device", default="cpu", show_default=True)
 @click.option("--font", type=click.Path(dir_okay=False, path_type=Path), help="A NotoColorEmoji.ttf.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the figures.")
-def main(
+@_DEVICE
+@_OUT
+def compare_pairs(
     named: tuple[str, ...],
     only: tuple[str, ...],
-    pairs: int,
+    count: int,
     rendered: bool,
-    device: str,
     font: Path | None,
+    device: str,
     out: Path | None,
 ) -> None:
-    """Measure critics against the truth of fresh scenes; prints a table."""
-    critics = EMBEDDED | {name: Critic({name: 1}) for name in named}
-    critics = {name: critic for name, critic in critics.items() if not only or name in (*only, *named)}
-    try:
+    """Right and wrong pictures of fresh scenes, whose truth is known."""
+    rows = _rows(named, only)
+    with _explained():
         painter = Painter(load_sprites(font), device)
-        model = milr.load_model("mini", device=device)
-        loaded = load_critics(critics, model, device)
-    except (MilrError, FontMissingError) as error:
-        raise click.ClickException(str(error)) from error
+        model = milr.load_model("mini", device=device, dtype="float32")
+        critics = load_critics(rows, model, device)
     assert isinstance(model, Janus)
     vq = model.network.model.vqmodel
     show = None if rendered else lambda images: tokeniser.reconstruct(vq, images)
-    fitting, reporting = (draw_pairs(painter, n, s, show) for n, s in ((pairs, FITTING_SEED), (pairs, REPORTING_SEED)))
+    fitting, reporting = (draw_pairs(painter, count, seed, show) for seed in (FITTING_SEED, REPORTING_SEED))
     results = {}
     for name, critic in critics.items():
-        curve = logistic_curve(*values_of(loaded[name], fitting))
-        results[name] = figures(*values_of(loaded[name], reporting), reporting.kinds, critic.accepts, curve)
-        click.echo(f"{name}: {json.dumps(results[name])}", err=True)
+        curve = logistic_curve(*values_of(critic, fitting))
+        results[name] = figures(*values_of(critic, reporting), reporting.kinds, rows[name].accepts, curve)
+    _report(results, out)
+
+
+@main.command("choices")
+@_REWARD
+@_ONLY
+@click.option("--pictures", default=16, show_default=True, help="Of each prompt, among which critics choose.")
+@click.option("--seeds", default="73,74,75", show_default=True, help="Each draws all pictures anew.")
+@click.option("--every", default=1, show_default=True, help="Only every so many-th prompt.")
+@_DEVICE
+@_OUT
+def compare_choices(
+    named: tuple[str, ...],
+    only: tuple[str, ...],
+    pictures: int,
+    seeds: str,
+    every: int,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Pictures of `mini` for the prompts of `scenes`: which would each critic choose, and is it right?"""
+    rows = _rows(named, only)
+    with _explained():
+        model = milr.load_model("mini", device=device)
+        critics = load_critics(rows, model, device)
+        judge = load_reward("geneval", model, device, {"geneval": {"detector": JUDGE, "mode": "binary"}})
+    prompts = [Prompt(row["prompt"], metadata=row) for row in benchmark.load()[::every]]
+    values: dict[str, list[Values]] = {name: [] for name in critics}
+    verdicts: list[Values] = []
+    for seed in map(int, seeds.split(",")):
+        drawn = draw_pictures(model, prompts, pictures, seed)
+        verdicts.append(score_pictures(judge, prompts, drawn))
+        for name, critic in critics.items():
+            values[name].append(score_pictures(critic, prompts, drawn))
+    chosen = {name: np.concatenate(parts) for name, parts in values.items()}
+    _report(choices(chosen, np.concatenate(verdicts) == 1), out)
+
+
+def _rows(named: tuple[str, ...], only: tuple[str, ...]) -> dict[str, Critic]:
+    rows = EMBEDDED | {name: Critic({name: 1}) for name in named}
+    return {name: row for name, row in rows.items() if not only or name in (*only, *named)}
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (MilrError, FontMissingError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _report(results: Mapping[str, Mapping[str, Any]], out: Path | None) -> None:
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results, indent=2) + "\n")

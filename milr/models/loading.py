@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, JanusForConditionalGeneration
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from milr.errors import ModelError, UsageError
@@ -21,6 +19,7 @@ from milr.models.base import ModelFacts, UnifiedModel
 from milr.models.eyes import Preprocessing
 from milr.models.janus import Janus, Templates
 from milr.models.weights import Precision
+from milr.quiet import quiet
 
 _FACTS_IN_FILE = (
     "guidance",
@@ -90,11 +89,11 @@ def load_from(
         where = str(path)
     elif source.startswith((".", "/", "~")):
         raise ModelError(f"there is no folder {source[:200]!r}.")
-    with _readable_errors(where), _quiet_transformers():
+    with _readable_errors(where), quiet():
         config = AutoConfig.from_pretrained(where, revision=revision)
     if config.model_type != "janus":
         raise ModelError(f"{source!r} is a {config.model_type!r} model; milr runs 'janus' models (Janus, Janus-Pro).")
-    with _readable_errors(where), _quiet_transformers():
+    with _readable_errors(where), quiet():
         network, report = JanusForConditionalGeneration.from_pretrained(
             where, revision=revision, dtype=precision, output_loading_info=True
         )
@@ -191,20 +190,3 @@ def _readable_errors(source: str) -> Iterator[None]:
     except Exception as error:  # transformers and its libraries refuse in many ways; each means a bad checkpoint
         reason = " ".join(str(error).split())[:200] or "no reason given"
         raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {reason}") from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars or load reports on the user's terminal; what matters in them is checked here."""
-    level = transformers_logging.get_verbosity()
-    hub = logging.getLogger("huggingface_hub")
-    hub_level = hub.level
-    transformers_logging.set_verbosity(logging.ERROR)
-    hub.setLevel(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        hub.setLevel(hub_level)
-        transformers_logging.enable_progress_bar()

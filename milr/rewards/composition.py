@@ -50,11 +50,12 @@ class Part:
             return self.reward.range
         return (-math.inf, math.inf) if self.scale == "zscore" else (0.0, 1.0)
 
-    def __str__(self) -> str:
+    def described(self, name: str) -> str:
+        """The part under some name, with all that changes its value."""
         scale = self.scale if self.scale is None or self.scale == "zscore" else "{:g}:{:g}".format(*self.scale)
         gate = None if self.gate is None else f">={self.gate:g}"
         described = "".join(f"[{extra}]" for extra in (scale, gate) if extra)
-        return f"{self.weight:g}*{self.label}{described}"
+        return f"{self.weight:g}*{name}{described}"
 
 
 class Composite(Reward):
@@ -76,8 +77,11 @@ class Composite(Reward):
 
     @property
     def version(self) -> str:  # type: ignore[override]
-        """Of all parts; those of fetched weights are known once they are loaded."""
-        parts = "+".join(f"{part}@{part.reward.version}" for part in self.parts)
+        """Of all parts; those of fetched weights are known once they are loaded.
+
+        Labels have no part in it: a critic that is served on another port is the same critic.
+        """
+        parts = "+".join(f"{part.described(part.reward.name)}@{part.reward.version}" for part in self.parts)
         return parts if self.combine == "sum" else f"{self.combine}({parts})"
 
     @property

@@ -150,6 +150,8 @@ def _load(named: Named, model: Any, device: str, options: Mapping[str, Mapping[s
     factory = plugin.load()
     chosen = dict(options.get(named.plugin, {}))
     plugins.check_options(plugin, factory, chosen)
+    if "device" in chosen:
+        chosen["device"] = _resolved(chosen["device"])
     parameters = inspect.signature(factory).parameters
     given: dict[str, Any] = {"facts": facts, "device": device}
     if "reader" in parameters:
@@ -159,6 +161,12 @@ def _load(named: Named, model: Any, device: str, options: Mapping[str, Mapping[s
             raise UsageError(f"reward {named.plugin!r} takes no address; write {named.plugin!r}, not {named.label!r}.")
         given["address"] = named.address
     return _made(plugin, factory, given | chosen)
+
+
+def _resolved(device: str) -> str:
+    from milr.models.loading import resolve_device  # transformers is slow to import
+
+    return str(resolve_device(device))
 
 
 def _made(plugin: plugins.Plugin, factory: Any, arguments: Mapping[str, Any]) -> Reward:

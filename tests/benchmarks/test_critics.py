@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from milr_benchmarks.critics import __main__ as command
+from milr_benchmarks.critics.choices import ANY, FIRST, choices
 from milr_benchmarks.critics.figures import auc, calibration_error, figures, logistic_curve, markdown, paired
 from milr_benchmarks.critics.pairs import BROKEN, draw_pairs, is_right, surely_wrong
 from milr_benchmarks.scenes.broken import break_things
@@ -88,15 +89,34 @@ def test_pairs_are_of_every_kind_and_a_seed_draws_them_again(painter: Painter) -
 def test_the_table_is_made_by_one_command(painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_sprites", lambda font: drawn_sprites())  # no font is needed for a small world
     out = tmp_path / "figures.json"
-    arguments = ["--pairs", "6", "--only", "geneval", "--only", "clip, gate geneval=0", "--out", str(out)]
+    arguments = ["pairs", "--count", "6", "--only", "geneval", "--only", "clip, gate geneval=0", "--out", str(out)]
     outcome = CliRunner().invoke(command.main, arguments)
     assert outcome.exit_code == 0, outcome.output
     assert set(json.loads(out.read_text())) == {"geneval", "clip, gate geneval=0"}
     assert outcome.stdout.startswith("| critic | auc |")
 
 
+def test_a_critic_gets_the_picture_it_likes_best_and_the_judge_says_what_that_is_worth() -> None:
+    correct = np.array([[False, True, False], [True, False, False], [False, False, False], [False, True, True]])
+    knowing = correct + np.array([0.3, 0.2, 0.1])
+    table = choices({"knowing": knowing, "perverse": -knowing}, correct)
+    assert [row["right"][0] for row in table.values()] == [0.25, 0.75, 0.0, 0.75]
+    assert table["knowing"]["gain"][0] == 0.5
+    assert table["perverse"]["gain"][0] == -0.25
+    low, high = table["knowing"]["right"][1:]
+    assert low < 0.75 < high
+
+
+def test_critics_choose_among_the_same_pictures_by_one_command(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    arguments = ["choices", "--pictures", "2", "--seeds", "1", "--every", "200", "--only", "geneval", "--out", str(out)]
+    outcome = CliRunner().invoke(command.main, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert set(json.loads(out.read_text())) == {FIRST, "geneval", ANY}
+
+
 def test_an_unknown_critic_is_one_clear_line(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_sprites", lambda font: drawn_sprites())
-    outcome = CliRunner().invoke(command.main, ["--only", "geneval", "--reward", "clpi"])
+    outcome = CliRunner().invoke(command.main, ["pairs", "--only", "geneval", "--reward", "clpi"])
     assert outcome.exit_code == 1
     assert "Did you mean 'clip'" in outcome.stderr

@@ -25,6 +25,25 @@ def test_a_third_partys_critic_is_listed_with_its_origin(milr: Milr) -> None:
     assert "Mean brightness of a picture." in line
 
 
+def test_critics_are_listed_with_checkpoint_licence_size_and_extra(milr: Milr) -> None:
+    header, *lines = milr("list", "rewards").stdout.splitlines()
+    assert header.split() == ["name", "what", "it", "is", "extra", "size", "licence", "checkpoint", "origin"]
+    (line,) = [line for line in lines if line.startswith("pickscore ")]
+    for word in ("yuvalkirstain/PickScore_v1", "MIT", "MB", "critics"):
+        assert word in line
+
+
+def test_a_broken_plugin_warns_once_and_the_others_are_listed(milr: Milr) -> None:
+    outcome = milr("list", "rewards")
+    assert outcome.code == 0
+    assert [line for line in outcome.stderr.splitlines() if "missing-module" in line] == [
+        "milr: reward 'missing-module' (brightness 1.0) needs the package 'no_such_module'; install it."
+    ]
+    assert len(outcome.stderr.splitlines()) == 1
+    names = [line.split()[0] for line in outcome.stdout.splitlines()]
+    assert {"missing-module", "brightness", "geneval"} <= set(names)
+
+
 def test_methods_are_listed(milr: Milr) -> None:
     names = {line.split()[0] for line in milr("list", "methods").stdout.splitlines()}
     assert names >= {"milr", "best-of-n", "resample", "random-direction"}
@@ -32,7 +51,7 @@ def test_methods_are_listed(milr: Milr) -> None:
 
 def test_the_doctor_names_versions_and_devices(milr: Milr) -> None:
     stdout = milr("doctor").stdout
-    for word in ("python", "torch", "transformers", "cpu", "model mini", "extra clip"):
+    for word in ("python", "torch", "transformers", "cpu", "model mini", "extra critics"):
         assert word in stdout
 
 
