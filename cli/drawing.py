@@ -116,6 +116,7 @@ def _identity(
         "device": str(model.device),
         "batch": settings["batch"] or searches_at_once(Engine.of(model), settings["samples"]),
         "overlap": settings["overlap"],
+        "incidental": settings.incidental(),
         "model_licence": model.facts.licence,
     }
     return Identity(settings.configuration() | resolved, prompts, model.fingerprint(), reward.version, facts)

@@ -120,6 +120,7 @@ def _resumed(context: click.Context, saved: Identity | None, out: Path | None) -
     if saved is None:
         return {}
     kept = dict(saved.config) | {name: saved.facts[name] for name in ("batch", "overlap") if name in saved.facts}
+    kept |= saved.facts.get("incidental", {})
     return checked_layer(context, kept, f"{out}/{IDENTITY_FILE}")
 
 

@@ -15,6 +15,7 @@ import click
 import yaml
 from click.core import ParameterSource
 
+from milr import plugins
 from milr.errors import UnknownNameError, UsageError
 
 from .arguments import parse_set, parse_value, split_key
@@ -49,6 +50,10 @@ class Settings:
     def configuration(self) -> Layer:
         """All that decides the pictures, by name."""
         return {name: value for name, value in self.values.items() if name in CONFIGURING or _decides(name)}
+
+    def incidental(self) -> Layer:
+        """Plugin options that decide no picture, by name: a run remembers them, and may go on with others."""
+        return {name: value for name, value in self.values.items() if "." in name and not _decides(name)}
 
     def said_configuration(self) -> Layer:
         """The part of `configuration` that the user gave."""
@@ -152,8 +157,11 @@ def settle(typed: Layer, file: Layer, preset: Layer, resumed: Layer, defaults: L
 
 
 def _decides(name: str) -> bool:
-    """Whether a plugin option decides pictures; where a critic runs does not."""
-    return "." in name and not name.endswith(".device")
+    """Whether a plugin option decides pictures."""
+    if "." not in name:
+        return False
+    kind, plugin, option = split_key(name)
+    return option not in getattr(plugins.find(f"{kind}s", plugin).load(), "incidental", ())
 
 
 def _is_for_another_method(key: str, method: str) -> bool:

@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from milr.errors import UnknownNameError, UsageError
+from milr.secrets import LIKE_A_KEY, shown
 
 KINDS = ("models", "rewards", "methods", "benchmarks")
 
@@ -113,11 +114,12 @@ def check_options(plugin: Plugin, factory: Callable[..., Any], options: Mapping[
             raise UnknownNameError(f"option of {plugin.kind[:-1]} {plugin.name!r}:", name, known)
         expected = _type_of(factory, name)
         key = f"{plugin.kind[:-1]}.{plugin.name}.{name}"
-        if isinstance(value, str) and get_origin(expected) is Literal and value not in get_args(expected):
+        known_value = get_origin(expected) is not Literal or value in get_args(expected)
+        if isinstance(value, str) and not known_value and not LIKE_A_KEY.search(value):
             raise UnknownNameError(f"value of {key}:", value, get_args(expected))
         if not _fits(value, expected):
             default = parameters[name].default
-            raise UsageError(f"{key} takes {_described(expected)}, not {value!r}; the default is {default!r}.")
+            raise UsageError(f"{key} takes {_described(expected)}, not {shown(value)}; the default is {default!r}.")
 
 
 def _type_of(factory: Callable[..., Any], parameter: str) -> Any:

@@ -81,6 +81,7 @@ class Http(Reward):
 
     name = "http"
     licence = "as the critic that is served"
+    incidental = frozenset({"timeout", "retries", "batch", "concurrency", "token_variable", "device"})
     scheme = "http"
 
     def __init__(

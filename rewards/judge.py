@@ -27,6 +27,7 @@ from PIL import Image
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, image_hash
+from milr.secrets import LIKE_A_KEY
 
 from .judge_cache import ReplyCache, default_path
 from .judge_endpoint import SHORTEST_SECRET, Connection, Endpoint, Spent, in_parallel, one_line
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 LONGEST_REASON = 160  # characters
-
-# What keys of several providers look like. Such a thing in an option was pasted by mistake.
-_KEY = re.compile(r"(?<![A-Za-z0-9])(sk-|gsk_|hf_|xai-)[A-Za-z0-9_-]{8}|AIza[A-Za-z0-9_-]{20}")
 
 
 class Judge(Reward):
@@ -70,6 +68,10 @@ class Judge(Reward):
 
     name = "judge"
     range = (0.0, 1.0)
+    incidental = frozenset(
+        {"url", "timeout", "retries", "concurrency", "requests_per_minute", "cache", "key_variable"}
+        | {"usd_per_million_input", "usd_per_million_output", "device"}
+    )
     checkpoint = PRESETS["wise-verified"].model
     licence = "Apache-2.0 (Qwen3.5), or the provider's terms"
 
@@ -238,7 +240,7 @@ def _refuse_keys(options: dict[str, str], key: str) -> None:
     Hosts and folders may look like keys, and only the key itself is refused in them.
     """
     for option, given in options.items():
-        looks_like_one = option not in ("url", "cache") and _KEY.search(given)
+        looks_like_one = option not in ("url", "cache") and LIKE_A_KEY.search(given)
         if looks_like_one or (len(key) >= SHORTEST_SECRET and key in given):
             raise UsageError(
                 f"reward.judge.{option} holds what looks like a key; keys come from the environment alone "

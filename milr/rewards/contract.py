@@ -51,6 +51,7 @@ class Reward(ABC):
         range: least and greatest value; infinite where unbounded.
         target: the value from which a picture counts as a success and the search may stop; None for none.
         needs: metadata keys without which a prompt cannot be scored.
+        incidental: options that decide no score, but where and how fast it is found; a run goes on with others.
         checkpoint: the weights that it uses unless told otherwise; empty for none.
         licence: of the weights.
         size_mb: of the weights.
@@ -61,6 +62,7 @@ class Reward(ABC):
     range: tuple[float, float] = (-math.inf, math.inf)
     target: float | None = None
     needs: frozenset[str] = frozenset()
+    incidental: frozenset[str] = frozenset({"device"})
     checkpoint: str = ""
     licence: str = "unknown"
     size_mb: float = 0.0

@@ -46,6 +46,8 @@ def refused(outcome: Outcome, folder: Path, *fragments: str) -> None:
         (["--prompt", APPLE, "--gate", "brightness=high"], ["'high' is not a number"]),
         (["--prompt", APPLE, "--gate", "brigthness=0"], ["unknown reward", "Did you mean 'brightness'?"]),
         (["--prompt", APPLE, "--set", "reward.brightness.device=tpu"], ["tpu"]),
+        (["--prompt", APPLE, "--reward", "judge", "--set", "reward.judge.timeout=sk-1234567890"], ["key (not shown)"]),
+        (["--prompt", APPLE, "--reward", "judge", "--set", "reward.judge.preset=sk-1234567890"], ["key (not shown)"]),
         (["--prompt", APPLE, "--method", "mirl"], ["unknown method 'mirl'", "Did you mean 'milr'?"]),
         (["--prompt", APPLE, "--preset", "papper"], ["unknown preset", "Did you mean 'paper'?"]),
         (["--prompt", APPLE, "--setps", "3"], ["No such option '--setps'", "--steps"]),

@@ -179,7 +179,10 @@ def test_critics_are_combined_as_told(draw: Milr, tmp_path: Path) -> None:
 def test_a_critic_may_have_a_device_of_its_own(draw: Milr, tmp_path: Path) -> None:
     arguments = (*EMBEDDED, "--prompt", APPLE, "--steps", "0", "--reward", "scenes-judge", "--out", "run")
     assert draw(*arguments, "--set", "reward.scenes-judge.device=cpu").code == 0
-    assert "reward.scenes-judge.device" not in config_of(tmp_path / "run")  # it may change with a resume
+    assert "reward.scenes-judge.device" not in config_of(tmp_path / "run")  # it may change with a resume,
+    identity = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert identity["facts"]["incidental"] == {"reward.scenes-judge.device": "cpu"}  # which knows it all the same
+    assert draw(*arguments, "--resume", "--set", "reward.scenes-judge.device=auto").code == 0
 
 
 def test_a_preset_sets_what_the_command_line_does_not(draw: Milr, tmp_path: Path) -> None:
