@@ -59,8 +59,8 @@ def serve_reward(
     milr generate --prompt "two cats" --reward http://127.0.0.1:8000
     """
     _check_installed()
-    from milr_rewards.served import checked_token, is_loopback
-    from milr_rewards.serving import create_app, server_of
+    from milr_rewards.serving.app import create_app, server_of
+    from milr_rewards.serving.wire import checked_token, is_loopback
 
     token = checked_token(os.environ.get(token_variable), token_variable)
     if not is_loopback(host) and token is None:
@@ -126,7 +126,7 @@ def _facts(model: str) -> ModelFacts:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    from milr_rewards.serving import listen
+    from milr_rewards.serving.app import listen
 
     try:
         return listen(host, port)

@@ -19,8 +19,8 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights
-from .open_clip_models import OpenClip
+from .networks.checkpoints import Weights
+from .networks.open_clip_models import OpenClip
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -16,7 +16,7 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .open_clip_models import OpenClip
+from .networks.open_clip_models import OpenClip
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

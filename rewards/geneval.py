@@ -26,17 +26,17 @@ from milr.errors import UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .colors import ColorNamer
 from .geneval_rule import COUNTING_THRESHOLD, THRESHOLD, grade, grade_dense, grade_share, likeliest
-from .requirements import requirements_of
-from .sentences import Requirements
-from .transformers_detector import TransformersDetector
-from .witnesses import RealWitness, SceneWitness, Witness
+from .language.requirements import requirements_of
+from .language.sentences import Requirements
+from .networks.colors import ColorNamer
+from .networks.transformers_detector import TransformersDetector
+from .networks.witnesses import RealWitness, SceneWitness, Witness
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
 
-    from .detection import Detection
+    from .networks.detection import Detection
 
 __all__ = ["GenEval", "ScenesJudge", "grade", "grade_dense", "grade_share", "score_objects"]
 

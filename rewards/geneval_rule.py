@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from .vocabulary import counted, plural, with_article
+from .language.vocabulary import counted, plural, with_article
 
 THRESHOLD = 0.3
 COUNTING_THRESHOLD = 0.9  # when the tag is "counting"

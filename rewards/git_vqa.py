@@ -22,8 +22,8 @@ from milr.errors import PromptError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights, batches
-from .requirements import requirements_of
+from .language.requirements import requirements_of
+from .networks.checkpoints import Weights, batches
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

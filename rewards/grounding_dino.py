@@ -27,10 +27,10 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
 from .compbench.relations import Relation, pick, side_score
-from .detection import Detection
-from .open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
-from .requirements import requirements_of
-from .vocabulary import counted
+from .language.requirements import requirements_of
+from .language.vocabulary import counted
+from .networks.detection import Detection
+from .networks.open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

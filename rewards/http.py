@@ -25,8 +25,8 @@ from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import batches
-from .served import (
+from .networks.checkpoints import batches
+from .serving.wire import (
     TOKEN_VARIABLE,
     Description,
     MalformedError,

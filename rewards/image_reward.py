@@ -23,7 +23,7 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
 from .aesthetic import linear_layers
-from .checkpoints import Weights, batches
+from .networks.checkpoints import Weights, batches
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -3,8 +3,8 @@
     --reward judge:wise-verified --set reward.judge.url=http://127.0.0.1:8000/v1     a model that vLLM serves here
     OPENAI_API_KEY=... --reward judge:gpt-4o-binary                                  a commercial one
 
-What is asked and how replies are read is a preset's business (`judge_presets`), HTTP is that of `judge_endpoint`.
-Replies are kept on disk (`judge_cache`), so that no picture is paid for twice. Pictures are sent as they are, in PNG.
+What is asked and how replies are read is a preset's business (`judging.presets`), HTTP that of `judging.endpoint`.
+Replies are kept on disk (`judging.cache`), so that no picture is paid for twice. Pictures are sent as they are, in PNG.
 
 The key is taken from the environment and nowhere else. It is in no option, and so in no configuration that is written.
 """
@@ -29,9 +29,9 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score, image_hash
 from milr.secrets import LIKE_A_KEY
 
-from .judge_cache import ReplyCache, default_path
-from .judge_endpoint import SHORTEST_SECRET, Connection, Endpoint, Spent, in_parallel, one_line
-from .judge_presets import PRESETS, SYSTEM, Verdict, explanation_of
+from .judging.cache import ReplyCache, default_path
+from .judging.endpoint import SHORTEST_SECRET, Connection, Endpoint, Spent, in_parallel, one_line
+from .judging.presets import PRESETS, SYSTEM, Verdict, explanation_of
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -28,7 +28,7 @@ from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, score_safely
 
-from .requirements import requirements_of
+from .language.requirements import requirements_of
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -18,7 +18,7 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights, batches, once
+from .networks.checkpoints import Weights, batches, once
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

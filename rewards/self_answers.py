@@ -18,8 +18,8 @@ from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .questions import MOST, Question, questions_of
-from .requirements import requirements_of
+from .language.questions import MOST, Question, questions_of
+from .language.requirements import requirements_of
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts, UnifiedModel

@@ -28,11 +28,11 @@ from milr.errors import PromptError, UnknownNameError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights
-from .questions import MOST, questions_of
-from .requirements import requirements_of
-from .vision_language import VisionLanguageModel
-from .vocabulary import NUMBERS
+from .language.questions import MOST, questions_of
+from .language.requirements import requirements_of
+from .language.vocabulary import NUMBERS
+from .networks.checkpoints import Weights
+from .networks.vision_language import VisionLanguageModel
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

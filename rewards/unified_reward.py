@@ -21,8 +21,8 @@ from milr.errors import UnknownNameError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights
-from .vision_language import VisionLanguageModel
+from .networks.checkpoints import Weights
+from .networks.vision_language import VisionLanguageModel
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -20,8 +20,8 @@ from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .checkpoints import Weights
-from .vision_language import VisionLanguageModel
+from .networks.checkpoints import Weights
+from .networks.vision_language import VisionLanguageModel
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

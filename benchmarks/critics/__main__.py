@@ -190,8 +190,7 @@ def compare_choices(
         verdicts.append(score_pictures(judge, prompts, drawn))
         for name, critic in critics.items():
             values[name].append(score_pictures(critic, prompts, drawn))
-    chosen = {name: np.concatenate(parts) for name, parts in values.items()}
-    _report(choices(chosen, np.concatenate(verdicts) == 1), out)
+    _report(choices({name: np.stack(parts) for name, parts in values.items()}, np.stack(verdicts) == 1), out)
 
 
 def _rows(named: tuple[str, ...], only: tuple[str, ...]) -> dict[str, Critic]:

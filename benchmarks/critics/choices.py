@@ -53,20 +53,22 @@ def choices(values: Mapping[str, Values], correct: Correct) -> dict[str, dict[st
     """Per critic, the share of prompts whose chosen picture the judge calls right, and what it is worth.
 
     Args:
-        values: [prompts, pictures] by critic.
-        correct: [prompts, pictures] the judge's verdicts.
+        values: [seeds, prompts, pictures] by critic.
+        correct: [seeds, prompts, pictures] the judge's verdicts.
 
     `right` and `gain` over the first picture come with 95 % bootstrap intervals over prompts.
     """
-    rows = np.arange(len(correct))
-    chosen: dict[str, Correct] = {FIRST: correct[:, 0]}
-    chosen |= {name: correct[rows, value.argmax(1)] for name, value in values.items()}
-    chosen[ANY] = correct.max(1)
-    draws = np.random.default_rng(0).integers(len(correct), size=(BOOTSTRAPS, len(correct)))
+    chosen: dict[str, Correct] = {FIRST: correct[..., 0]}  # [seeds, prompts] each
+    chosen |= {
+        name: np.take_along_axis(correct, value.argmax(-1)[..., None], -1)[..., 0] for name, value in values.items()
+    }
+    chosen[ANY] = correct.max(-1)
+    prompts = correct.shape[1]
+    draws = np.random.default_rng(0).integers(prompts, size=(BOOTSTRAPS, prompts))
     table: dict[str, dict[str, Any]] = {}
     for name, right in chosen.items():
-        gain = right.astype(float) - chosen[FIRST]
-        table[name] = {"right": _interval(right.astype(float), draws), "gain": _interval(gain, draws)}
+        share, first = right.mean(0), chosen[FIRST].mean(0)  # [prompts]
+        table[name] = {"right": _interval(share, draws), "gain": _interval(share - first, draws)}
     return table
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from milr.prompts import Prompt
-from milr_rewards.detection import Detection
 from milr_rewards.geneval_rule import grade, likeliest
+from milr_rewards.networks.detection import Detection
 
 from ..scenes import language
 from ..scenes.broken import Broken, break_things, render_broken

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from milr_rewards.knowledge import HELD_OUT
+from milr_rewards.language.knowledge import HELD_OUT
 
 from .concepts import CLASSES, COLORS, RELATIONS, with_article
 from .language import metadata, official_prompts

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from milr_rewards.detector import SCORE_FLOOR, Peaks, SceneDetector
+from milr_rewards.networks.scene_detector import SCORE_FLOOR, Peaks, SceneDetector
 
 from .broken import KINDS, OVERLAYS, TINTED, WHOLE, Broken, break_things, render_broken
 from .concepts import MAX_OBJECTS

@@ -1,13 +1,13 @@
 """What the world of scenes is made of, and its words: 80 things, ten colours, counts, places and relations.
 
 Names, colours and relations are GenEval's, so that its 553 prompts are prompts of this world. Pure data and grammar:
-nothing here imports torch. The critics read the same words, in `milr_rewards.vocabulary`.
+nothing here imports torch. The critics read the same words, in `milr_rewards.language.vocabulary`.
 """
 
 from __future__ import annotations
 
-from milr_rewards import vocabulary
-from milr_rewards.vocabulary import CLASSES, plural, with_article
+from milr_rewards.language import vocabulary
+from milr_rewards.language.vocabulary import CLASSES, plural, with_article
 
 __all__ = [
     "CLASSES",

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
-from milr_rewards.detector import STRIDE, DetectorConfig, DetectorOutput, SceneDetector
+from milr_rewards.networks.scene_detector import STRIDE, DetectorConfig, DetectorOutput, SceneDetector
 
 from . import tokeniser
 from .broken import break_things, render_broken, splice_tokens

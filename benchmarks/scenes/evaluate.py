@@ -21,8 +21,8 @@ from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.prompts import Prompt
 from milr_rewards import geneval_rule
-from milr_rewards.detection import Detection
-from milr_rewards.detector import SceneDetector
+from milr_rewards.networks.detection import Detection
+from milr_rewards.networks.scene_detector import SceneDetector
 from milr_rewards.self_answers import SelfAnswers
 
 from . import language

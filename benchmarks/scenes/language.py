@@ -1,7 +1,7 @@
 """The words of the world: prompts, plans, what a picture must show, and the tokenizer.
 
 Most prompts are GenEval's sentences to the letter. The others say the same in other words and another order, or
-describe a thing instead of naming it; `milr_rewards.sentences` reads every one of them as `metadata` does.
+describe a thing instead of naming it; `milr_rewards.language.sentences` reads every one of them as `metadata` does.
 
 A plan is the reasoning that `mini` writes before it draws: one clause per thing, with its place on a 3 x 3 grid.
 
@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from milr_rewards import knowledge
-from milr_rewards.vocabulary import SYNONYMS
+from milr_rewards.language import knowledge
+from milr_rewards.language.vocabulary import SYNONYMS
 
 from .concepts import CLASSES, COLORS, MAX_OBJECTS, NUMBERS, PLACES, RELATIONS, geneval_plural, plural, with_article
 from .world import TAGS, Requests, Scenes

@@ -6,7 +6,8 @@
 Of every kind half the answers are "yes". The wrong ones are hard to tell: another colour of the same picture, a count
 that is off by one, the opposite relation, a thing that is only there in part. What is open is not asked: a thing of
 which too little shows, relations near GenEval's cut, the colour of an unpainted thing unless it is plainly another.
-Wordings are the critic's own (`milr_rewards.questions`). Asking is Python, for the CPU; knows nothing of tokens.
+Wordings are the critic's own (`milr_rewards.language.questions`). Asking is Python, for the CPU;
+it knows nothing of tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from milr_rewards import questions
 from milr_rewards.geneval_rule import SHRINK
+from milr_rewards.language import questions
 
 from .broken import Broken
 from .concepts import COLORS, MAX_OBJECTS, RELATIONS, geneval_plural, plural

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from milr.decoding import Engine, describe
 from milr.models.base import UnifiedModel
-from milr_rewards.questions import questions_of
+from milr_rewards.language.questions import questions_of
 
 from . import language
 from .broken import render_broken

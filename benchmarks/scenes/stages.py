@@ -22,7 +22,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from transformers import JanusForConditionalGeneration
 
-from milr_rewards.detector import DetectorConfig, SceneDetector
+from milr_rewards.networks.scene_detector import DetectorConfig, SceneDetector
 
 from . import figures, tokeniser
 from .detectors import DETECTOR_COLORS, new_detector, train_detector

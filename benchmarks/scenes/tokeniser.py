@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import JanusVQVAEConfig
 from transformers.models.janus.modeling_janus import JanusVQVAE, JanusVQVAEResnetBlock
 
-from milr_rewards.detector import SceneDetector
+from milr_rewards.networks.scene_detector import SceneDetector
 
 from .layout import BACKGROUNDS, clutter, lay_out, tones
 from .training import Averaged, Batch, Losses, Schedule, train

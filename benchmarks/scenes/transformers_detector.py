@@ -1,7 +1,7 @@
 """An honest try of a transformers detection class: RT-DETR from scratch on clean scenes, graded by GenEval's rule.
 
 `python -m milr_benchmarks.scenes.transformers_detector --seconds 150 --device cuda` prints one JSON line. Only training
-counts as seconds. No stage of the recipe uses this: `milr_rewards.detector` is compared with it.
+counts as seconds. No stage of the recipe uses this: `milr_rewards.networks.scene_detector` is compared with it.
 
 Of the library's classes RT-DETR has most help for a short training: queries start at the encoder's best tokens, and
 denoising queries learn without any matching. For a fair chance it gets strides 4, 8, 16; batch norms that train (the
@@ -33,8 +33,8 @@ from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetCon
 from transformers.image_transforms import center_to_corners_format
 
 from milr_rewards import geneval_rule
-from milr_rewards.detection import Detection
-from milr_rewards.detector import DetectorConfig, Peaks, SceneDetector
+from milr_rewards.networks.detection import Detection
+from milr_rewards.networks.scene_detector import DetectorConfig, Peaks, SceneDetector
 
 from . import evaluate
 from .concepts import COLORS, MAX_OBJECTS

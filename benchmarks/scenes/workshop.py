@@ -13,7 +13,7 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from milr.models.base import UnifiedModel
 from milr.models.loading import load_from
-from milr_rewards.detector import SceneDetector
+from milr_rewards.networks.scene_detector import SceneDetector
 
 from . import language, tokeniser
 from .language_model import new_model, text_workers

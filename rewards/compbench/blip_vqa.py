@@ -27,7 +27,7 @@ from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..checkpoints import Weights, batches
+from ..networks.checkpoints import Weights, batches
 from .noun_phrases import phrases_of
 
 if TYPE_CHECKING:

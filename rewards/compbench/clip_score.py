@@ -15,7 +15,7 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..open_clip_models import OpenClip
+from ..networks.open_clip_models import OpenClip
 from .noun_phrases import without_adjectives
 
 if TYPE_CHECKING:

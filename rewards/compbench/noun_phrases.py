@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from milr.errors import PromptError
 from milr.prompts import Prompt
 
-from ..vocabulary import NUMBERS
+from ..language.vocabulary import NUMBERS
 from .words import ADJECTIVES, BREAKS, DETERMINERS, MATERIALS, NO_ADVERBS, NO_PARTICIPLES, PLURAL_VERBS, VERBS
 
 LIMIT = 8  # phrases that the benchmark asks about

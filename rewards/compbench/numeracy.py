@@ -23,9 +23,9 @@ from milr.errors import PromptError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..detection import Box, Detection, overlap
-from ..open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
-from ..vocabulary import counted
+from ..language.vocabulary import counted
+from ..networks.detection import Box, Detection, overlap
+from ..networks.open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
 from .noun_phrases import chunks, leading
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from milr.errors import PromptError
 from milr.prompts import Prompt
 from milr.rewards import Score
 
-from ..detection import Box, Detection, overlap
+from ..networks.detection import Box, Detection, overlap
 from .noun_phrases import chunks
 
 Relation = Literal["left", "right", "top", "bottom", "near", "front", "behind"]

@@ -17,7 +17,7 @@ from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
+from ..networks.open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
 from .relations import CONFIDENT, NEAR, PLANE, placement_of, position_score, score_placement
 
 if TYPE_CHECKING:

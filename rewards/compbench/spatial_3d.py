@@ -18,8 +18,8 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..checkpoints import Weights
-from ..open_vocabulary import DEFAULT, SIZE_MB, THRESHOLD, OpenVocabularyDetector, alike
+from ..networks.checkpoints import Weights
+from ..networks.open_vocabulary import DEFAULT, SIZE_MB, THRESHOLD, OpenVocabularyDetector, alike
 from .relations import DEPTH, depth_score, placement_of, score_placement
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from milr.errors import PromptError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .. import open_vocabulary
+from ..networks import open_vocabulary
 from . import blip_vqa, clip_score
 from .blip_vqa import BlipVqa
 from .clip_score import ClipScore

@@ -6,7 +6,7 @@ word is taken for a noun, so that a phrase becomes longer, and none is lost.
 
 from __future__ import annotations
 
-from ..vocabulary import NUMBERS
+from ..language.vocabulary import NUMBERS
 
 
 def _words(text: str) -> frozenset[str]:

@@ -97,14 +97,13 @@ def test_the_table_is_made_by_one_command(painter: Painter, tmp_path: Path, monk
 
 
 def test_a_critic_gets_the_picture_it_likes_best_and_the_judge_says_what_that_is_worth() -> None:
-    correct = np.array([[False, True, False], [True, False, False], [False, False, False], [False, True, True]])
-    knowing = correct + np.array([0.3, 0.2, 0.1])
+    correct = np.array([[[False, True, False], [True, False, False]], [[False, False, False], [False, True, True]]])
+    knowing = correct + np.array([0.3, 0.2, 0.1])  # [seeds, prompts, pictures]
     table = choices({"knowing": knowing, "perverse": -knowing}, correct)
     assert [row["right"][0] for row in table.values()] == [0.25, 0.75, 0.0, 0.75]
     assert table["knowing"]["gain"][0] == 0.5
     assert table["perverse"]["gain"][0] == -0.25
-    low, high = table["knowing"]["right"][1:]
-    assert low < 0.75 < high
+    assert table["knowing"]["right"][1:] == [0.5, 1.0]  # of two prompts, right for one seed of two and for both
 
 
 def test_critics_choose_among_the_same_pictures_by_one_command(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from milr_benchmarks.scenes.benchmark import FORMS, held_out, load
 from milr_benchmarks.scenes.concepts import CLASSES, COLORS, RELATIONS
 from milr_benchmarks.scenes.language import metadata
 from milr_benchmarks.scenes.world import MAX_GROUPS, MAX_RELATIONS, Requests, sample_requests, tag_index
-from milr_rewards.knowledge import HELD_OUT, PHRASES, TRAINED
-from milr_rewards.requirements import requirements_of
-from milr_rewards.sentences import parse
+from milr_rewards.language.knowledge import HELD_OUT, PHRASES, TRAINED
+from milr_rewards.language.requirements import requirements_of
+from milr_rewards.language.sentences import parse
 
 GENEVAL = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 DRAWN_FORMS = tuple(tag for tag in FORMS if tag != "knowledge")  # `sample_requests` draws knowledge as a single thing

@@ -23,7 +23,14 @@ from milr_benchmarks.scenes.detectors import (
 from milr_benchmarks.scenes.sprites import drawn_sprites
 from milr_benchmarks.scenes.training import Schedule
 from milr_benchmarks.scenes.world import Painter, Scenes
-from milr_rewards.detector import MAX_PER_CLASS, SCORE_FLOOR, DetectorConfig, DetectorOutput, Peaks, SceneDetector
+from milr_rewards.networks.scene_detector import (
+    MAX_PER_CLASS,
+    SCORE_FLOOR,
+    DetectorConfig,
+    DetectorOutput,
+    Peaks,
+    SceneDetector,
+)
 
 CONFIG = DetectorConfig(classes=("dog", "cat"), colors=("red", "blue"), width=8)
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import milr_rewards
-from milr_rewards.detector import SceneDetector
 from milr_rewards.geneval_rule import grade, likeliest
+from milr_rewards.networks.scene_detector import SceneDetector
 
 FIXTURES = Path(__file__).parents[1] / "data" / "scenes"
 WEIGHTS = Path(milr_rewards.__file__).parent / "weights"

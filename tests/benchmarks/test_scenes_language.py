@@ -15,8 +15,8 @@ from milr_benchmarks.scenes.concepts import CLASSES, geneval_plural, plural, wit
 from milr_benchmarks.scenes.language_model import TEXT_LENGTH
 from milr_benchmarks.scenes.layout import lay_out
 from milr_benchmarks.scenes.world import TAGS, Requests, Scenes, sample_requests
-from milr_rewards.knowledge import HELD_OUT, TRAINED
-from milr_rewards.sentences import parse
+from milr_rewards.language.knowledge import HELD_OUT, TRAINED
+from milr_rewards.language.sentences import parse
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import milr
 from milr.decoding import Sampling
 from milr_benchmarks.scenes import evaluate, language
 from milr_benchmarks.scenes.__main__ import main
-from milr_rewards.detector import SceneDetector
+from milr_rewards.networks.scene_detector import SceneDetector
 
 open_clip = pytest.importorskip("open_clip")
 

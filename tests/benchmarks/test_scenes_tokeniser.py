@@ -30,7 +30,7 @@ from milr_benchmarks.scenes.tokeniser import (
     train_tokeniser,
 )
 from milr_benchmarks.scenes.world import IMAGE_SIZE, SNAP, Painter, Scenes
-from milr_rewards.detector import DetectorConfig, SceneDetector
+from milr_rewards.networks.scene_detector import DetectorConfig, SceneDetector
 
 TOKENS = TOKENS_PER_SIDE**2  # of a picture
 TONES = torch.tensor(BACKGROUNDS)

@@ -16,8 +16,8 @@ from milr_benchmarks.scenes.layout import BACKGROUNDS, clutter, lay_out, tones
 from milr_benchmarks.scenes.sprites import FontMissingError, drawn_sprites, load_sprites, recolour
 from milr_benchmarks.scenes.tokeniser import TOKENS_PER_SIDE
 from milr_benchmarks.scenes.world import IMAGE_SIZE, SNAP, TAGS, Painter, Scenes, sample_requests
-from milr_rewards.detection import Detection
 from milr_rewards.geneval_rule import grade
+from milr_rewards.networks.detection import Detection
 
 
 @pytest.fixture(scope="module")

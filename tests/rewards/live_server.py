@@ -12,7 +12,7 @@ from PIL import Image
 
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
-from milr_rewards.serving import create_app, listen, server_of
+from milr_rewards.serving.app import create_app, listen, server_of
 
 PATIENCE = 60  # seconds after which something that does not happen is given up
 RED, GREEN, BLUE = (Image.new("RGB", (8, 8), color) for color in ((200, 0, 0), (0, 200, 0), (0, 0, 200)))

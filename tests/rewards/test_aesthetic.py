@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from milr.errors import UnknownNameError, UsageError
-from milr_rewards import open_clip_models
 from milr_rewards.aesthetic import FILE, Aesthetic, linear_layers
+from milr_rewards.networks import open_clip_models
 from tests.rewards.tiny_embeddings import PICTURES, PROMPTS, affine, predictor_tensors
 
 

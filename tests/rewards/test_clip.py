@@ -13,8 +13,9 @@ from PIL import Image
 
 from milr.errors import UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr_rewards import clip, open_clip_models
+from milr_rewards import clip
 from milr_rewards.clip import Clip
+from milr_rewards.networks import open_clip_models
 from tests.rewards.tiny import facts_of
 
 PICTURES = [Image.new("RGB", (40, 40), color) for color in ("red", "blue", "red")]

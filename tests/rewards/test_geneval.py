@@ -16,12 +16,13 @@ from PIL import Image
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Score
-from milr_rewards import geneval, witnesses
-from milr_rewards.colors import ColorNamer, crop
-from milr_rewards.detection import Detection
+from milr_rewards import geneval
 from milr_rewards.geneval import GenEval, ScenesJudge, score_objects
-from milr_rewards.requirements import requirements_of
-from milr_rewards.transformers_detector import TransformersDetector
+from milr_rewards.language.requirements import requirements_of
+from milr_rewards.networks import witnesses
+from milr_rewards.networks.colors import ColorNamer, crop
+from milr_rewards.networks.detection import Detection
+from milr_rewards.networks.transformers_detector import TransformersDetector
 from tests.rewards.tiny import facts_of
 from tests.rewards.tiny_detectors import tiny_color_clip_folder, tiny_mask2former_folder
 

@@ -9,9 +9,9 @@ import pytest
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr_rewards.detection import Box, Detection
 from milr_rewards.grounding_dino import GroundingDino, score_found
-from milr_rewards.open_vocabulary import OpenVocabularyDetector
+from milr_rewards.networks.detection import Box, Detection
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector
 from tests.rewards.tiny_compbench import PICTURES, tiny_grounding_dino_folder
 
 PROMPTS = [

@@ -10,8 +10,8 @@ import torch
 
 from milr.errors import UsageError
 from milr.rewards import Reward
-from milr_rewards import open_clip_models
 from milr_rewards.hps import FILE, Hps
+from milr_rewards.networks import open_clip_models
 from tests.rewards.tiny_embeddings import PICTURES, PROMPTS, hps_file, register_architecture
 
 

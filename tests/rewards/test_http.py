@@ -17,7 +17,7 @@ from milr.prompts import Prompt
 from milr.rewards import Score, load_reward
 from milr_rewards.geneval import GenEval, ScenesJudge
 from milr_rewards.http import Http, Https
-from milr_rewards.served import TOKEN_VARIABLE, description_record, score_answer
+from milr_rewards.serving.wire import TOKEN_VARIABLE, description_record, score_answer
 from tests.rewards.live_server import BLUE, GREEN, RED, Redness, answering, http, serving, wished
 
 GREETING = http("200 OK", json.dumps(description_record(Redness(), __version__)).encode())

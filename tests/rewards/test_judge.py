@@ -20,7 +20,7 @@ from PIL import Image
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr_rewards.judge import Judge
-from milr_rewards.judge_presets import PRESETS
+from milr_rewards.judging.presets import PRESETS
 from tests.rewards.endpoint_server import EndpointServer, Reply, Request, fails, isolate, says, serving
 
 KEY = "sk-canary-5b1c90d7f3a2"

@@ -12,7 +12,7 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr_rewards.clip import Clip
 from milr_rewards.geneval import GenEval, ScenesJudge
-from milr_rewards.requirements import requirements_of
+from milr_rewards.language.requirements import requirements_of
 from tests.rewards.tiny import facts_of
 
 ROOT = Path(__file__).parents[2]

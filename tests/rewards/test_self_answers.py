@@ -15,7 +15,7 @@ from milr.models import load_model
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
 from milr.rewards import load_reward
-from milr_rewards.questions import Question, colored, questions_of, related, things
+from milr_rewards.language.questions import Question, colored, questions_of, related, things
 from milr_rewards.self_answers import SelfAnswers, score_answers
 from tests.rewards.tiny import facts_of
 from tests.tiny import tiny_janus_folder

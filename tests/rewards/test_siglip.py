@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from milr.errors import UsageError
-from milr_rewards import open_clip_models
+from milr_rewards.networks import open_clip_models
 from milr_rewards.siglip import Siglip
 from tests.rewards.tiny_embeddings import PICTURES, PROMPTS, siglip_folder
 

@@ -12,11 +12,11 @@ from PIL import Image
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import load_reward
-from milr_rewards import vision_language
-from milr_rewards.checkpoints import Weights
+from milr_rewards.language.vocabulary import NUMBERS
+from milr_rewards.networks import vision_language
+from milr_rewards.networks.checkpoints import Weights
+from milr_rewards.networks.vision_language import VisionLanguageModel
 from milr_rewards.soft_tifa import Atom, SoftTifa, atoms_of, score_atoms, spellings
-from milr_rewards.vision_language import VisionLanguageModel
-from milr_rewards.vocabulary import NUMBERS
 from tests.rewards.tiny_vision_language import scripted_llava_folder, tiny_qwen3_folder, tiny_tokenizer
 
 OFFICIAL = Path(__file__).parents[3] / "shared/data/geneval2/geneval2_data.jsonl"

@@ -10,9 +10,9 @@ from PIL import Image
 from milr.errors import UnknownNameError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import load_reward, score_safely
-from milr_rewards.checkpoints import Weights
+from milr_rewards.networks.checkpoints import Weights
+from milr_rewards.networks.vision_language import VisionLanguageModel
 from milr_rewards.unified_reward import INSTRUCTION, UnifiedReward, parse_reply, score_reply
-from milr_rewards.vision_language import VisionLanguageModel
 from tests.rewards.tiny_vision_language import scripted_llava_folder, tiny_qwen_folder
 
 PICTURES = [Image.new("RGB", (40, 40), "red"), Image.new("L", (30, 60), 128)]

@@ -11,9 +11,9 @@ from PIL import Image
 from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards import load_reward
-from milr_rewards import vision_language
-from milr_rewards.checkpoints import Weights
-from milr_rewards.vision_language import VisionLanguageModel
+from milr_rewards.networks import vision_language
+from milr_rewards.networks.checkpoints import Weights
+from milr_rewards.networks.vision_language import VisionLanguageModel
 from milr_rewards.vqascore import VqaScore
 from tests.rewards.tiny_vision_language import (
     scripted_llava_folder,

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from milr.models.base import ModelFacts
-from milr_rewards.detector import DetectorConfig, SceneDetector
-from milr_rewards.vocabulary import CLASSES, COLORS
+from milr_rewards.language.vocabulary import CLASSES, COLORS
+from milr_rewards.networks.scene_detector import DetectorConfig, SceneDetector
 
 
 def facts_of(name: str) -> ModelFacts:

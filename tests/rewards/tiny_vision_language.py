@@ -35,7 +35,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from milr_rewards.vocabulary import CLASSES, COLORS, NUMBERS
+from milr_rewards.language.vocabulary import CLASSES, COLORS, NUMBERS
 
 WIDTH = 32
 WORDS = ("yes", "no", *NUMBERS)

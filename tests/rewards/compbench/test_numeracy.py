@@ -11,8 +11,8 @@ from PIL import Image
 from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr_rewards.compbench.numeracy import Numeracy, counts_of, distinct, parse_counts, score_counts, singular
-from milr_rewards.detection import Box, Detection
-from milr_rewards.open_vocabulary import OpenVocabularyDetector
+from milr_rewards.networks.detection import Box, Detection
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector
 from tests.rewards.tiny_compbench import PICTURES
 
 PROMPTS = [Prompt("two cats and a dog"), Prompt("one vase"), Prompt("three dogs")]

@@ -22,7 +22,7 @@ from milr_rewards.compbench.relations import (
     score_placement,
     side_score,
 )
-from milr_rewards.detection import Box, Detection
+from milr_rewards.networks.detection import Box, Detection
 
 LEFT_BOX: Box = (0, 0, 10, 10)
 RIGHT_BOX: Box = (30, 5, 40, 15)

@@ -10,7 +10,7 @@ from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr_rewards.compbench.relations import position_score
 from milr_rewards.compbench.spatial import Spatial
-from milr_rewards.open_vocabulary import OpenVocabularyDetector
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector
 from tests.rewards.tiny_compbench import PICTURES, noise
 
 PROMPTS = [

@@ -14,7 +14,7 @@ from milr.prompts import Prompt
 from milr_rewards.compbench import spatial_3d
 from milr_rewards.compbench.relations import depth_score
 from milr_rewards.compbench.spatial_3d import Spatial3d
-from milr_rewards.open_vocabulary import OpenVocabularyDetector
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector
 from tests.rewards.tiny_compbench import PICTURES, noise
 
 PROMPTS = [Prompt("a cat behind a dog"), Prompt("a dog in front of a vase"), Prompt("a vase hidden by a cat")]

@@ -28,7 +28,7 @@ from milr.errors import MilrError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, check_prompt, score_safely
 
-from .served import (
+from .wire import (
     MalformedError,
     Pair,
     Record,

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from milr.errors import UnknownNameError
-from milr_rewards import open_clip_models
-from milr_rewards.colors import ColorNamer, crop
-from milr_rewards.detection import Box, Detection
-from milr_rewards.vocabulary import COLORS
+from milr_rewards.language.vocabulary import COLORS
+from milr_rewards.networks import open_clip_models
+from milr_rewards.networks.colors import ColorNamer, crop
+from milr_rewards.networks.detection import Box, Detection
 from tests.rewards.tiny_detectors import tiny_color_clip_folder
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)

@@ -8,7 +8,7 @@ import pytest
 
 from milr.errors import PromptError
 from milr.prompts import Prompt
-from milr_rewards.requirements import requirements_of
+from milr_rewards.language.requirements import requirements_of
 
 DOG = {"class": "dog", "count": 1}
 

@@ -17,14 +17,14 @@ from PIL import Image
 
 from milr.errors import UsageError
 
+from ..language.vocabulary import COLORS
 from .checkpoints import batches
 from .colors import ColorNamer
 from .detection import Detection
 from .transformers_detector import TransformersDetector
-from .vocabulary import COLORS
 
 if TYPE_CHECKING:
-    from .detector import SceneDetector
+    from .scene_detector import SceneDetector
 
 BATCH = 8  # pictures whose masks are kept at a time
 
@@ -79,7 +79,7 @@ class SceneWitness:
 
     @cached_property
     def _detector(self) -> SceneDetector:
-        from .detector import SceneDetector
+        from .scene_detector import SceneDetector
 
         try:
             return SceneDetector.load(self._folder, self._device)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from milr.errors import PromptError
-from milr_rewards.knowledge import HELD_OUT, PHRASES, TRAINED
-from milr_rewards.sentences import parse
-from milr_rewards.vocabulary import (
+from milr_rewards.language.knowledge import HELD_OUT, PHRASES, TRAINED
+from milr_rewards.language.sentences import parse
+from milr_rewards.language.vocabulary import (
     CLASSES,
     COLORS,
     NUMBERS,
@@ -25,7 +25,7 @@ from milr_rewards.vocabulary import (
     with_article,
 )
 
-OFFICIAL = Path(__file__).parents[3] / "shared/data/geneval/evaluation_metadata.jsonl"
+OFFICIAL = Path(__file__).parents[4] / "shared/data/geneval/evaluation_metadata.jsonl"
 
 
 def include(text: str) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from milr.errors import UnknownNameError, UsageError
-from milr_rewards import open_clip_models
-from milr_rewards.checkpoints import content_hash
-from milr_rewards.open_clip_models import OpenClip
+from milr_rewards.networks import open_clip_models
+from milr_rewards.networks.checkpoints import content_hash
+from milr_rewards.networks.open_clip_models import OpenClip
 from tests.rewards.tiny_embeddings import PICTURES, hps_file, register_architecture, siglip_folder
 
 TEXTS = ["a photo of a red dog", "a blue cat", "a photo of a red dog"]

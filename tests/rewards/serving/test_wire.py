@@ -16,7 +16,7 @@ from PIL import Image
 from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Score
-from milr_rewards.served import (
+from milr_rewards.serving.wire import (
     PIXELS,
     MalformedError,
     TooLargeError,

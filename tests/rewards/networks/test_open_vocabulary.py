@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from milr.errors import PromptError, UsageError
-from milr_rewards import open_vocabulary
-from milr_rewards.detection import Detection, overlap
-from milr_rewards.open_vocabulary import OpenVocabularyDetector, alike, write
+from milr_rewards.networks import open_vocabulary
+from milr_rewards.networks.detection import Detection, overlap
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector, alike, write
 from tests.rewards.tiny_compbench import PICTURES, tiny_dpt_folder, tiny_grounding_dino_folder, tiny_owl_folder
 
 NAMES = [["cat", "coat rack"], ["dog"], ["coat rack", "vase", "cat"], []]

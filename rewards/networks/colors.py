@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..language.vocabulary import COLORS
 from .detection import Detection
 from .open_clip_models import OpenClip
-from .vocabulary import COLORS
 
 SENTENCES = ("a photo of a {color} {name}", "a photo of a {color}-colored {name}", "a photo of a {color} object")
 SCALE = 100.0  # of a cosine, before the softmax

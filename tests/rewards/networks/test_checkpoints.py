@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from transformers import CLIPModel
 
 from milr.errors import UsageError
-from milr_rewards import checkpoints
-from milr_rewards.checkpoints import Weights, batches, content_hash, half_on_gpu, once
+from milr_rewards.networks import checkpoints
+from milr_rewards.networks.checkpoints import Weights, batches, content_hash, half_on_gpu, once
 from tests.rewards.tiny_embeddings import pickscore_folder
 
 

@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from milr.errors import UsageError
-from milr_rewards import transformers_detector
-from milr_rewards.detection import Detection
-from milr_rewards.transformers_detector import TransformersDetector, geneval_name
-from milr_rewards.vocabulary import CLASSES
+from milr_rewards.language.vocabulary import CLASSES
+from milr_rewards.networks import transformers_detector
+from milr_rewards.networks.detection import Detection
+from milr_rewards.networks.transformers_detector import TransformersDetector, geneval_name
 from tests.rewards import tiny_detectors
 
 FOLDERS: dict[str, Callable[[Path], Path]] = {

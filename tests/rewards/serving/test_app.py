@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from milr.prompts import Prompt
-from milr_rewards.served import score_request
+from milr_rewards.serving.wire import score_request
 from tests.rewards.live_server import BLUE, GREEN, PATIENCE, RED, Redness, serving, wished
 
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from milr.errors import UsageError
-from milr_rewards import vision_language
-from milr_rewards.checkpoints import Weights
-from milr_rewards.vision_language import VisionLanguageModel, first_tokens
+from milr_rewards.networks import vision_language
+from milr_rewards.networks.checkpoints import Weights
+from milr_rewards.networks.vision_language import VisionLanguageModel, first_tokens
 from tests.rewards.tiny_vision_language import (
     scripted_llava_folder,
     tiny_llava_folder,

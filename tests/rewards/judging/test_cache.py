@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from milr_rewards import judge_cache
-from milr_rewards.judge_cache import ReplyCache, default_path
-from milr_rewards.judge_endpoint import in_parallel
+from milr_rewards.judging import cache as judge_cache
+from milr_rewards.judging.cache import ReplyCache, default_path
+from milr_rewards.judging.endpoint import in_parallel
 
 
 def test_a_reply_is_kept_under_its_key(tmp_path: Path) -> None:

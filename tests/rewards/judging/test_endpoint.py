@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from milr_rewards import judge_endpoint
-from milr_rewards.judge_endpoint import Answer, Endpoint, in_parallel, one_line
+from milr_rewards.judging import endpoint as judge_endpoint
+from milr_rewards.judging.endpoint import Answer, Endpoint, in_parallel, one_line
 from tests.rewards.endpoint_server import EndpointServer, Reply, Request, fails, isolate, says, serving
 
 KEY = "canary-5b1c90d7f3"

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from milr.errors import UsageError
 
+from ..geneval_rule import LIMIT
+from ..language.vocabulary import CLASSES
 from .checkpoints import Weights, batches
 from .detection import Box, Detection
-from .geneval_rule import LIMIT
-from .vocabulary import CLASSES
 
 BATCH = 4  # pictures per forward pass; keeps memory flat
 PAIRS = 100  # of query and class, in a picture: mmdet's `max_per_image`

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from milr.prompts import Prompt
-from milr_rewards.judge_presets import PRESETS, explanation_of, read_answer, read_score, read_wise
+from milr_rewards.judging.presets import PRESETS, explanation_of, read_answer, read_score, read_wise
 
 ROW = Prompt("the flower of Mother's Day", metadata={"Explanation": "a carnation", "Subcategory": "Festival"})
 

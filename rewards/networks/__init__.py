@@ -1,0 +1,1 @@
+"""What critics look with: networks of transformers and open_clip, and the detectors that ship with milr."""
