@@ -44,9 +44,9 @@ class Clip(Reward):
 
     name = "clip"
     range = (-1.0, 1.0)
-    checkpoint = f"{EMBEDDED}, {DEFAULT} (openai)"
+    checkpoint = f"{EMBEDDED} (embedded); for real pictures {DEFAULT} (openai), 1,710 MB"
     licence = "Apache-2.0 (embedded), MIT (OpenAI's), or as the chosen checkpoint says"
-    size_mb = 8.0
+    size_mb = 4.5
 
     def __init__(
         self,
@@ -69,8 +69,5 @@ class Clip(Reward):
         self._clip.load()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
-        if not images:
-            return []
-        wanted = self._clip.embed_texts([prompt.text for prompt in prompts])
-        cosines = (self._clip.embed_images(images) * wanted).sum(-1)
-        return [Score(cosine) for cosine in cosines.clamp(-1, 1).tolist()]
+        cosines = self._clip.cosines(images, [prompt.text for prompt in prompts])
+        return [Score(cosine) for cosine in cosines.tolist()]

@@ -77,9 +77,9 @@ class GenEval(Reward):
     """
 
     name = "geneval"
-    checkpoint = f"scenes-critic; for real pictures {MASK2FORMER} and {CLIP} (openai)"
+    checkpoint = f"scenes-critic (embedded); for real pictures {MASK2FORMER} and {CLIP} (openai), 1,990 MB"
     licence = "Apache-2.0 (embedded), 'other' (Mask2Former), MIT (CLIP), or as the chosen checkpoints say"
-    size_mb = 1990.0  # of the pair for real pictures
+    size_mb = 4.0
     target: float | None = None  # of the graded modes; a binary success is always 1
     embedded = "scenes-critic"
     real: str | None = MASK2FORMER  # what "auto" is for pictures that are no scenes

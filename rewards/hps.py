@@ -66,11 +66,8 @@ class Hps(Reward):
         self._clip.load()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
-        if not images:
-            return []
-        wanted = self._clip.embed_texts([prompt.text for prompt in prompts])
-        cosines = (self._clip.embed_images(images) * wanted).sum(-1)  # [images]
-        return [Score(cosine) for cosine in cosines.clamp(-1, 1).tolist()]
+        cosines = self._clip.cosines(images, [prompt.text for prompt in prompts])
+        return [Score(cosine) for cosine in cosines.tolist()]
 
     @cached_property
     def _clip(self) -> OpenClip:

@@ -61,11 +61,8 @@ class Siglip(Reward):
         _ = self._siglip.sigmoid
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
-        if not images:
-            return []
+        cosines = self._siglip.cosines(images, [prompt.text for prompt in prompts])
         scale, bias = self._siglip.sigmoid
-        wanted = self._siglip.embed_texts([prompt.text for prompt in prompts])
-        cosines = (self._siglip.embed_images(images) * wanted).sum(-1).clamp(-1, 1)  # [images]
         probabilities = (scale * cosines + bias).sigmoid()
         return [
             Score(cosine, {"probability": probability}, f"matches the prompt with probability {probability:.3g}")

@@ -64,11 +64,8 @@ class ClipScore(Reward):
         self._clip.load()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
-        if not images:
-            return []
         texts = [prompt.text if self._adjectives else without_adjectives(prompt.text) for prompt in prompts]
-        said, seen = self._clip.embed_texts(texts), self._clip.embed_images(images)
-        cosines = (said * seen).sum(-1).clamp(-1, 1).tolist()
+        cosines = self._clip.cosines(images, texts).tolist()
         return [
             Score(cosine, {"cosine": cosine}, f"cosine with {text!r}")
             for cosine, text in zip(cosines, texts, strict=True)

@@ -120,6 +120,12 @@ class OpenClip:
 
         return torch.cat([embed(batch) for batch in batches(images, BATCH)])
 
+    def cosines(self, images: Sequence[Image.Image], texts: Sequence[str]) -> torch.Tensor:
+        """[images] of each picture with its text, from -1 to 1; none of none. Errors as `load`."""
+        if not images:
+            return torch.empty(0)
+        return (self.embed_images(images) * self.embed_texts(texts)).sum(-1).clamp(-1, 1)
+
     @property
     def sigmoid(self) -> tuple[float, float]:
         """(scale, bias) with which SigLIP's probability of a pair is sigmoid(scale · cosine + bias).
