@@ -11,7 +11,7 @@ from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Composite, Memory, Part, Reward, Score, load_reward, parse_scale
+from milr.rewards import CachedReward, Combine, Composite, Memory, Part, Reward, Score, load_reward, parse_scale
 
 PROMPT = Prompt("a red apple")
 
@@ -74,6 +74,16 @@ def test_a_picture_that_a_gate_turns_away_is_worth_less_than_any_other_and_less_
     assert reward.name == "1*red"  # the gate is not part of the value
 
 
+@pytest.mark.parametrize("combine", ["sum", "min", "product"])
+def test_a_critic_without_a_weight_is_only_watched(combine: Combine) -> None:
+    watched = Part("green", Level(1, -math.inf), 0.0)
+    reward = Composite([Part("red", Level(0, 0.0)), watched], combine)
+    (score,) = reward.score([picture(0.5, -0.8)], [PROMPT])
+    assert score.value == 0.5
+    assert score.parts["green"] == pytest.approx(-0.8)
+    assert reward.range == (0, 1)
+
+
 def test_a_critic_that_counts_can_guard_too() -> None:
     reward = Composite([Part("red", Level(0), gate=0.5)])
     assert values(reward, picture(0.6), picture(0.4)) == pytest.approx([0.6, -1.1])
@@ -121,7 +131,7 @@ def test_every_part_checks_the_prompt() -> None:
     ("parts", "combine", "message"),
     [
         ([Part("red", Level(0)), Part("red", Level(0))], "sum", "'red' is there twice"),
-        ([Part("red", Level(0), 0.0, gate=0.0)], "sum", "gates only"),
+        ([Part("red", Level(0), 0.0, gate=0.0)], "sum", "no critic has a weight"),
         ([Part("red", Level(0), 0.5)], "min", "leave out that of 'red'"),
         ([Part("red", Level(0))], "product", "--normalise red=-1:1"),
         ([Part("red", Level(0, 0.0), -1.0)], "product", "never negative"),

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image

@@ -32,7 +32,7 @@ class Part:
 
     Attributes:
         label: what it is called among the others.
-        weight: factor in a sum, exponent in a product; 0 for a critic that only guards a gate.
+        weight: factor in a sum, exponent in a product; 0 for a critic that only guards a gate, or is only watched.
         scale: what its values are measured in: its own units, a range (low, high), or a running z-score.
         gate: the least value that lets a picture pass; None for no gate.
     """
@@ -87,7 +87,7 @@ class Composite(Reward):
     @property
     def counted(self) -> list[Part]:
         """The parts that make the value."""
-        return [part for part in self.parts if part.weight or part.gate is None]
+        return [part for part in self.parts if part.weight]
 
     def check(self, prompt: Prompt) -> None:
         for part in self.parts:
@@ -152,7 +152,7 @@ class Composite(Reward):
         if twice:
             raise UsageError(f"reward {min(twice)!r} is there twice; give it one weight.")
         if not self.counted:
-            raise UsageError("all critics are gates only; name one that says which picture is better.")
+            raise UsageError("no critic has a weight; name one that says which picture is better.")
         for part in self.counted:
             if self.combine == "min" and part.weight != 1:
                 raise UsageError(
