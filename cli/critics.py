@@ -7,7 +7,7 @@ import math
 from milr import plugins
 from milr.errors import UsageError
 from milr.models.base import UnifiedModel
-from milr.rewards import Reward, load_reward, parse_reward, parse_scale, parse_setting
+from milr.rewards import Reward, load_reward, parse_reward, parse_scale, parse_settings
 
 from .settings import Settings
 
@@ -64,17 +64,16 @@ def load_critics(settings: Settings, names: list[str], model: UnifiedModel) -> R
 
 
 def _normalise(settings: Settings) -> dict[str, str]:
-    return dict(parse_setting(text, "--normalise") for text in settings["normalise"])
+    return parse_settings(settings["normalise"], "--normalise", "clip=0:1")
 
 
 def _gates(settings: Settings) -> dict[str, float]:
     gates = {}
-    for text in settings["gate"]:
-        label, least = parse_setting(text, "--gate")
+    for label, least in parse_settings(settings["gate"], "--gate", "geneval=0").items():
         try:
             gates[label] = float(least)
         except ValueError:
             gates[label] = math.nan
         if not math.isfinite(gates[label]):
-            raise UsageError(f"--gate {text!r}: {least!r} is not a number; write e.g. --gate geneval=0.")
+            raise UsageError(f"--gate {label}={least}: {least!r} is not a number; write e.g. --gate geneval=0.")
     return gates

@@ -31,7 +31,7 @@ from milr.search import default_sampling, refine, searches_at_once
 from .critics import check_critics, critic_names, load_critics
 from .progress import ProgressDisplay, progress_style
 from .results import show_result
-from .settings import Settings
+from .settings import Settings, without_address
 
 Search = Callable[..., Iterator[Event]]
 
@@ -102,7 +102,7 @@ def _identity(
     sampling: Sampling,
 ) -> Identity:
     resolved = {
-        "reward": list(names),
+        "reward": [without_address(name) for name in names],
         "dtype": str(model.dtype).removeprefix("torch."),
         "guidance": sampling.guidance,
         "temperature": sampling.temperature,

@@ -9,21 +9,40 @@ from typing import Any
 import click
 
 from milr.errors import UsageError
-from milr.plugins import KINDS, Plugin, plugins
+from milr.plugins import KINDS, Plugin, find, options_of, plugins
 
 from .extras import missing_packages
+
+_HEADER = ("name", "what it is", "extra", "size", "licence", "checkpoint", "origin")
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
-def list_plugins(kind: str) -> None:
-    """List plugins: models, rewards, methods or benchmarks."""
+@click.argument("name", required=False)
+def list_plugins(kind: str, name: str | None) -> None:
+    """List plugins: models, rewards, methods or benchmarks; with NAME, all about one and its options."""
+    if name is not None:
+        _describe(find(kind, name))
+        return
     rows = [_row(plugin) for plugin in plugins(kind).values()]
     if not rows:
         click.echo(f"no {kind} are installed.", err=True)
         return
-    for line in _table(["name", "what it is", "extra", "size", "licence", "checkpoint", "origin"], rows):
+    for line in _table(_HEADER, rows):
         click.echo(line)
+
+
+def _describe(plugin: Plugin) -> None:
+    """What a plugin is, in its own words, and the options that --set reaches."""
+    target = plugin.load()
+    _, *row = _row(plugin)
+    click.echo(f"{plugin.name}: {inspect.getdoc(target) or row[0]}\n")
+    facts = zip(_HEADER[2:], row[1:], strict=True)
+    for line in _table(["", ""], [[label, value] for label, value in facts if value])[1:]:
+        click.echo(line)
+    for option in options_of(target):
+        default = "" if option.default is option.empty else f"  (default: {option.default!r})"
+        click.echo(f"--set {plugin.kind[:-1]}.{plugin.name}.{option.name}={default}")
 
 
 def _row(plugin: Plugin) -> list[str]:

@@ -12,6 +12,7 @@ import click
 
 from milr import plugins
 from milr.errors import UsageError
+from milr.secrets import checked_variable
 
 from .arguments import Number, Whole, parse_set, split_key
 from .settings import Settings
@@ -19,6 +20,9 @@ from .settings import Settings
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
     from milr.rewards import Reward
+
+# One of each kind that critics may want.
+_SENTENCES = ("a red apple on the left of a dog", "a photo of a red apple", "a dog in front of a cat", "two dogs")
 
 
 @click.command("serve-reward")
@@ -62,6 +66,7 @@ def serve_reward(
     from milr_rewards.serving.app import create_app, server_of
     from milr_rewards.serving.wire import checked_token, is_loopback
 
+    checked_variable(token_variable, "--token-variable")
     token = checked_token(os.environ.get(token_variable), token_variable)
     if not is_loopback(host) and token is None:
         raise UsageError(
@@ -70,7 +75,12 @@ def serve_reward(
         )
     reward = _loaded(names, model, device, Settings(dict(map(parse_set, set)), frozenset()))
     app = create_app(
-        reward, token=token, most_bytes=int(max_megabytes * 1e6), batch=batch, wait=wait_milliseconds / 1000
+        reward,
+        token=token,
+        most_bytes=int(max_megabytes * 1e6),
+        batch=batch,
+        wait=wait_milliseconds / 1000,
+        model=model,
     )
     with _listening(host, port) as listening:
         url = _url(host, listening.getsockname()[1])
@@ -102,8 +112,10 @@ def _loaded(names: Sequence[str], model: str, device: str, settings: Settings) -
             raise UsageError(f"--set {key}: what is served is {' + '.join(names)}.")
     options = settings.plugin_options("reward")
     reward = load_reward(names, _facts(model), str(resolve_device(device)), options)
-    with suppress(PromptError):  # not every critic can score this one
-        check_prompt(reward, Prompt("a photo of a red apple"))
+    for text in _SENTENCES:  # critics load when they are asked about a prompt that they can score
+        with suppress(PromptError):
+            check_prompt(reward, Prompt(text, metadata={"explanation": text}))
+            break
     return reward
 
 

@@ -27,6 +27,8 @@ CONFIGURING = frozenset(
     {"model", "dtype", "quantize", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
     | {"guidance", "temperature", "reasoning_temperature", "combine", "normalise", "gate"}
 )
+# Those of them that name critics.
+_OF_CRITICS = ("reward", "normalise", "gate")
 # Options that stand for an option of the chosen method.
 METHOD_SHORTHANDS = frozenset({"order", "perturb"})
 NOT_IN_A_FILE = frozenset({"config", "set", "help", "resume"})
@@ -49,11 +51,17 @@ class Settings:
 
     def configuration(self) -> Layer:
         """All that decides the pictures, by name."""
-        return {name: value for name, value in self.values.items() if name in CONFIGURING or _decides(name)}
+        deciding = {name: value for name, value in self.values.items() if name in CONFIGURING or _decides(name)}
+        return deciding | {name: [without_address(text) for text in deciding.get(name, [])] for name in _OF_CRITICS}
 
     def incidental(self) -> Layer:
-        """Plugin options that decide no picture, by name: a run remembers them, and may go on with others."""
-        return {name: value for name, value in self.values.items() if "." in name and not _decides(name)}
+        """What decides no picture, by name: a run remembers it, and may go on with something else.
+
+        Plugin options that say where and how fast, and the critics with the addresses at which they are reached.
+        """
+        options = {name: value for name, value in self.values.items() if "." in name and not _decides(name)}
+        critics = {name: self.values[name] for name in _OF_CRITICS if self.values.get(name)}
+        return options | {name: texts for name, texts in critics.items() if any(map(_has_address, texts))}
 
     def said_configuration(self) -> Layer:
         """The part of `configuration` that the user gave."""
@@ -120,6 +128,8 @@ def checked_layer(context: click.Context, values: Mapping[str, Any], source: str
         if "." in given:
             split_key(given)
             layer[given] = parse_value(value)
+        elif name == "set":
+            raise UsageError(f"{source}: write plugin options as keys of their own, such as method.milr.lr: 0.01.")
         elif name not in options:
             known = [option.replace("_", "-") for option in options if option]
             raise UnknownNameError("option", given, known, f"It stands in {source}.")
@@ -154,6 +164,19 @@ def settle(typed: Layer, file: Layer, preset: Layer, resumed: Layer, defaults: L
         if plugin != method:
             raise UsageError(f"--set method.{plugin}: the method of this run is {method!r}; add --method {plugin}.")
     return settings
+
+
+def without_address(text: str) -> str:
+    """A critic as it enters a run's identity: "http=0.5" of "http://127.0.0.1:8000=0.5", wherever it is reached."""
+    label, equals, value = text.rpartition("=") if "=" in text else (text, "", "")
+    return f"{label.partition(':')[0]}{equals}{value}" if _has_address(text) else text
+
+
+def _has_address(text: str) -> bool:
+    """Whether an address stands there that says no more than where a critic is."""
+    plugin, colon, _ = text.partition(":")
+    known = plugins.plugins("rewards")
+    return bool(colon) and plugin in known and "address" in known[plugin].load().incidental
 
 
 def _decides(name: str) -> bool:

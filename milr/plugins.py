@@ -106,7 +106,7 @@ def check_options(plugin: Plugin, factory: Callable[..., Any], options: Mapping[
         raise UsageError(f"{plugin.kind[:-1]} {plugin.name!r} ({plugin.origin}) is broken: it cannot be called.")
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    known = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY and name not in GIVEN_BY_MILR]
+    known = [option.name for option in options_of(factory)]
     for name, value in options.items():
         if name not in known:
             if takes_any:
@@ -120,6 +120,12 @@ def check_options(plugin: Plugin, factory: Callable[..., Any], options: Mapping[
         if not _fits(value, expected):
             default = parameters[name].default
             raise UsageError(f"{key} takes {_described(expected)}, not {shown(value)}; the default is {default!r}.")
+
+
+def options_of(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The options that a user may set: keyword arguments that milr does not give itself."""
+    parameters = inspect.signature(factory).parameters.values() if callable(factory) else ()
+    return [each for each in parameters if each.kind is each.KEYWORD_ONLY and each.name not in GIVEN_BY_MILR]
 
 
 def _type_of(factory: Callable[..., Any], parameter: str) -> Any:

@@ -6,23 +6,27 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
+
+_loading = RLock()  # what is silenced is the process's own: two that silence it at once would not restore it
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No logged retries, no reports of unused weights, no bars of loading; downloads take minutes and keep theirs."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    bars = sys.modules.get("transformers.utils.logging")
-    shown = bars is not None and bars.is_progress_bar_enabled()
-    if bars and shown:
-        _hide(bars)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    with _loading:
+        before = logging.root.manager.disable
+        bars = sys.modules.get("transformers.utils.logging")
+        shown = bars is not None and bars.is_progress_bar_enabled()
+        logging.disable(logging.ERROR)
         if bars and shown:
-            bars.enable_progress_bar()
+            _hide(bars)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+            if bars and shown:
+                bars.enable_progress_bar()
 
 
 def _hide(bars: object) -> None:

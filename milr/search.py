@@ -23,7 +23,7 @@ from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.policy import policy_of
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Memory, Reward, Score, check_prompt, score_safely
+from milr.rewards import CachedReward, Memory, Reward, Score, check_prompt, score_safely, settle_safely
 from milr.slots import Slots
 
 
@@ -238,7 +238,7 @@ def _tell_all(running: Sequence[_Search], scored: _Scored, reward: Reward, keep:
     for search, count in zip(running, scored.counts, strict=True):
         rows = slice(first, first + count)
         first += count
-        scores = reward.settle(scored.scores[rows], search.memory)
+        scores = settle_safely(reward, scored.scores[rows], search.memory)
         yield _tell(search, scored.rollouts[rows], scores, scored.seconds, keep)
 
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 import torch
+
+FAREWELL = 5.0  # seconds
 
 Search = TypeVar("Search")
 Decoded = TypeVar("Decoded")
@@ -47,7 +51,8 @@ class Slots(Generic[Search, Decoded, Scored, Event]):
         halves = 2 if overlap else 1
         ready: list[Search] = []
         pending: deque[tuple[list[Search], Future[Scored]]] = deque()
-        with ThreadPoolExecutor(1, "milr-score") as executor:
+        scorer = _Scorer(self.score, overlap, device)
+        try:
             while True:
                 busy = sum(len(group) for group, _ in pending)
                 for search in itertools.islice(searches, slots - busy - len(ready)):
@@ -63,26 +68,47 @@ class Slots(Generic[Search, Decoded, Scored, Event]):
                 if ready and len(pending) < halves:
                     size = math.ceil((busy + len(ready)) / halves)
                     group, ready = ready[:size], ready[size:]
-                    pending.append((group, self._score_later(executor, self.decode(group), overlap, device)))
+                    pending.append((group, scorer.begin(self.decode(group))))
                 if pending and (len(pending) == halves or not ready):
                     group, scored = pending.popleft()
                     yield from self.tell(group, scored.result())
                     ready += group
+        finally:
+            scorer.leave()
 
-    def _score_later(
-        self, executor: ThreadPoolExecutor, decoded: Decoded, overlap: bool, device: torch.device
-    ) -> Future[Scored]:
-        if not overlap:
-            done: Future[Scored] = Future()
-            done.set_result(self.score(decoded))
-            return done
-        if device.type != "cuda":
-            return executor.submit(self.score, decoded)
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
 
-        def score() -> Scored:
-            with torch.cuda.stream(side):
-                return self.score(decoded)
+class _Scorer(Generic[Decoded, Scored]):
+    """Scores at once, or beside whoever asks, in a thread that an interrupted run need not wait for."""
 
-        return executor.submit(score)
+    def __init__(self, score: Callable[[Decoded], Scored], beside: bool, device: torch.device) -> None:
+        self._score, self._beside, self._device = score, beside, device
+        self._at_work = Lock()  # critics are not made for two threads
+        self._threads: list[Thread] = []
+
+    def begin(self, decoded: Decoded) -> Future[Scored]:
+        """The scores to come."""
+        scored: Future[Scored] = Future()
+        if not self._beside:
+            scored.set_result(self._score(decoded))
+            return scored
+        side = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
+        if side is not None:
+            side.wait_stream(torch.cuda.current_stream(self._device))
+
+        def score() -> None:
+            try:
+                with self._at_work, torch.cuda.stream(side):
+                    scored.set_result(self._score(decoded))
+            except BaseException as error:
+                scored.set_exception(error)
+
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads.append(Thread(target=score, name="milr-score", daemon=True))
+        self._threads[-1].start()
+        return scored
+
+    def leave(self) -> None:
+        """Wait for a critic at work here, not for one behind a network, which may take minutes."""
+        end = time.monotonic() + FAREWELL
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))

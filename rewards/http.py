@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -23,7 +24,8 @@ from PIL import Image
 
 from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score
+from milr.rewards import Reward, Score, one_line
+from milr.secrets import checked_variable
 
 from .networks.checkpoints import batches
 from .serving.wire import (
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from milr.models.base import ModelFacts
 
+LONGEST_ANSWER = 64 * 2**20  # bytes
 GREETING_SECONDS = 10.0  # for the first answer, which costs a server nothing
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds before a request is made again; doubled each time
 TOO_LARGE, CANNOT_BE_SCORED = 413, 422
@@ -68,7 +71,8 @@ class Http(Reward):
 
     Args:
         address: "//HOST:PORT", with a path where the server has one.
-        facts, device: unused; the server has its own.
+        facts: of the model whose pictures are scored; the server has its own, and others are warned of.
+        device: unused.
         timeout: seconds to wait for an answer.
         retries: how often a request that met no server, or an overloaded one, is made again.
         batch: pictures of one request.
@@ -81,7 +85,7 @@ class Http(Reward):
 
     name = "http"
     licence = "as the critic that is served"
-    incidental = frozenset({"timeout", "retries", "batch", "concurrency", "token_variable", "device"})
+    incidental = frozenset({"address", "timeout", "retries", "batch", "concurrency", "token_variable", "device"})
     scheme = "http"
 
     def __init__(
@@ -103,11 +107,16 @@ class Http(Reward):
             raise UsageError(f"reward.{self.scheme}.timeout is more than 0 seconds, not {timeout:g}.")
         self._url = _checked_url(self.scheme, address)
         self._timeout, self._retries, self._batch, self._concurrency = timeout, retries, batch, concurrency
-        self._token_variable = token_variable
+        self._token_variable = checked_variable(token_variable, f"reward.{self.scheme}.token_variable")
         self._token = checked_token(os.environ.get(token_variable), token_variable)
         if self._token and self.scheme == "http" and not is_loopback(self._url.host):
             _log.warning("the token in %s travels to %s in clear; use https there", token_variable, self._url)
         served = self._greeting()
+        if facts and served.model and facts.name != served.model:
+            _log.warning(
+                "%s looks at pictures of %r, and these are of %r; serve it with --model %s",
+                *(self._url, served.model, facts.name, facts.name),
+            )
         self.name = f"{self.scheme}:{served.name}"
         self.version = f"http-{served.name}@{served.version}"
         self.range, self.target, self.needs = served.range, served.target, served.needs
@@ -178,19 +187,35 @@ class Http(Reward):
 
         seconds = timeout or self._timeout
         try:
-            answer = self._client.request(method, f"{self._url}/{path}", content=body, timeout=seconds)
+            answer = self._bounded(method, f"{self._url}/{path}", body, seconds)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             raise RefusedError(f"{self._url} gives no answer within {seconds:g} s.") from error
         except httpx.TransportError as error:
-            raise UnavailableError(f"nothing answers at {self._url}: {_one_line(str(error))}.") from error
+            raise UnavailableError(f"nothing answers at {self._url}: {_said(str(error))}.") from error
         except httpx.HTTPError as error:  # an answer that cannot be decoded
-            raise RefusedError(f"{self._url} gives no answer of use: {_one_line(str(error))}.") from error
+            raise RefusedError(f"{self._url} gives no answer of use: {_said(str(error))}.") from error
         if answer.status_code == 200:
             return _json(answer)
         message = self._refusal(answer)
         if answer.status_code == 429 or answer.status_code >= 500:
             raise UnavailableError(message, answer.status_code)
         raise RefusedError(message, answer.status_code)
+
+    def _bounded(self, method: str, url: str, body: bytes | None, seconds: float) -> httpx.Response:
+        """A whole answer, of bounded length and in bounded time."""
+        import httpx
+
+        end = time.monotonic() + seconds
+        received = bytearray()
+        with self._client.stream(method, url, content=body, timeout=seconds) as answer:
+            for chunk in answer.iter_bytes():
+                received += chunk
+                if len(received) > LONGEST_ANSWER:
+                    raise RefusedError(f"{self._url} answers with more than {LONGEST_ANSWER / 1e6:g} MB.")
+                if time.monotonic() > end:
+                    raise RefusedError(f"{self._url} gives no answer within {seconds:g} s.")
+        headers = {name: value for name, value in answer.headers.items() if name == "location"}
+        return httpx.Response(answer.status_code, content=bytes(received), headers=headers)
 
     def _refusal(self, answer: httpx.Response) -> str:
         """Why a request was refused."""
@@ -203,7 +228,7 @@ class Http(Reward):
             detail = _json(answer)["detail"]
         except (MalformedError, KeyError, TypeError):
             detail = ""
-        said = _one_line(str(detail).replace(self._token or "\0", "..."))
+        said = _said(str(detail).replace(self._token or "\0", "..."))
         return said if answer.status_code == CANNOT_BE_SCORED else f"{self._url} answers {answer.status_code}: {said}."
 
     @cached_property
@@ -228,7 +253,8 @@ def _checked_url(scheme: str, address: str) -> httpx.URL:
 
     try:
         url = httpx.URL(f"{scheme}:{address.rstrip('/')}")
-    except httpx.InvalidURL:
+        url.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
     if not url.host or url.query or url.fragment:
         raise UsageError(f"reward {scheme!r} needs an address; write --reward {scheme}://HOST:PORT.")
@@ -247,5 +273,5 @@ def _json(answer: httpx.Response) -> Any:
         raise MalformedError("the answer is not JSON.") from None
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300].rstrip(".") or "no reason given"
+def _said(text: str) -> str:
+    return one_line(text, 300).rstrip(".") or "no reason given"

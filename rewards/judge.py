@@ -26,11 +26,11 @@ from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score, image_hash
-from milr.secrets import LIKE_A_KEY
+from milr.rewards import Reward, Score, image_hash, one_line
+from milr.secrets import LIKE_A_KEY, checked_variable
 
 from .judging.cache import ReplyCache, default_path
-from .judging.endpoint import SHORTEST_SECRET, Connection, Endpoint, Spent, in_parallel, one_line
+from .judging.endpoint import SHORTEST_SECRET, Connection, Endpoint, Spent, in_parallel
 from .judging.presets import PRESETS, SYSTEM, Verdict, explanation_of
 
 if TYPE_CHECKING:
@@ -219,11 +219,8 @@ def _key(variable: str) -> tuple[str, str]:
         UsageError: the variable that the user named is not set, or what it holds is no key. Neither is shown: people
             paste the key where its name belongs.
     """
-    if variable and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):
-        raise UsageError(
-            "reward.judge.key_variable is the NAME of an environment variable, in capitals, such as OPENAI_API_KEY; "
-            "the key itself belongs into that variable and into no option."
-        )
+    if variable:
+        checked_variable(variable, "reward.judge.key_variable")
     names = [variable] if variable else ["MILR_JUDGE_KEY", "OPENAI_API_KEY"]
     name = next((name for name in names if os.environ.get(name)), names[-1])
     key = os.environ.get(name, "").strip()

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from PIL import Image
 
-from milr.errors import PromptError, UnknownNameError, UsageError
+from milr.errors import UnknownNameError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, score_safely
 
 from .language.requirements import requirements_of
+from .networks.checkpoints import as_part_of
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts
@@ -96,13 +97,8 @@ class Mixed(Reward):
         """Refuse a prompt that a part cannot score, and weights that cannot be used."""
         super().check(prompt)
         for name, critic in self._critics.items():
-            try:
+            with as_part_of(self.name, {f"{name}.model": _OPTIONS[name]}):
                 critic.check(prompt)
-            except PromptError:
-                raise
-            except UsageError as error:
-                option = f"--set reward.mixed.{_OPTIONS[name]}=FOLDER"
-                raise UsageError(f"{error} As a part of reward 'mixed', give it with: {option}.") from error
         self.version = self._named_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:

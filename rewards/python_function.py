@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -63,10 +63,12 @@ class PythonFunction(Reward):
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         texts = [prompt.text for prompt in prompts]
-        if self._takes_many:
-            return [_as_score(value) for value in self._function(images=list(images), prompts=texts)]
-        pairs = zip(images, texts, strict=True)
-        return [_as_score(self._function(image=image, prompt=text)) for image, text in pairs]
+        images = [image.copy() for image in images]  # others look at these pictures too
+        with redirect_stdout(sys.stderr):  # results are on stdout, and what a function prints is none
+            if self._takes_many:
+                return [_as_score(value) for value in self._function(images=images, prompts=texts)]
+            pairs = zip(images, texts, strict=True)
+            return [_as_score(self._function(image=image, prompt=text)) for image, text in pairs]
 
 
 def _imported(place: str) -> ModuleType:

@@ -11,7 +11,18 @@ from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Combine, Composite, Memory, Part, Reward, Score, load_reward, parse_scale
+from milr.rewards import (
+    CachedReward,
+    Combine,
+    Composite,
+    Memory,
+    Part,
+    Reward,
+    Score,
+    load_reward,
+    parse_scale,
+    settle_safely,
+)
 
 PROMPT = Prompt("a red apple")
 
@@ -42,7 +53,7 @@ def test_a_sum_weighs_values_and_keeps_the_parts_of_the_parts() -> None:
     (score,) = reward.score([picture(0.4, 0.2)], [PROMPT])
     assert score.value == pytest.approx(0.75 * 0.4 - 0.5 * 0.2)
     assert score.parts == pytest.approx({"red": 0.4, "green": 0.2, "red/level": 0.4, "green/level": 0.2})
-    assert score.reason == "R 0.4; G 0.2"
+    assert score.reason == "red: R 0.4; green: G 0.2"
     assert score.cost == {"looks": 2}
     assert reward.range == (-1.25, 1.25)
     assert reward.version == "0.75*R@1+-0.5*G@1"
@@ -69,6 +80,8 @@ def test_a_product_takes_weights_as_exponents() -> None:
 def test_a_picture_that_a_gate_turns_away_is_worth_less_than_any_other_and_less_the_further_it_falls_short() -> None:
     reward = Composite([Part("red", Level(0)), Part("green", Level(1), 0.0, gate=0.0)])
     passing, near, far = values(reward, picture(-1, 0), picture(1, -0.1), picture(1, -0.9))
+    (turned_away,) = reward.score([picture(1, -0.1)], [PROMPT])
+    assert turned_away.reason == "green -0.1 is under its gate 0; red: R 1; green: G -0.1"
     assert [passing, near, far] == pytest.approx([-1, -1.1, -1.9])
     assert reward.range == pytest.approx((-2, 1))
     assert reward.name == "1*red"  # the gate is not part of the value
@@ -108,7 +121,7 @@ def test_a_running_z_score_measures_against_all_that_the_search_has_seen() -> No
         seen += step
         expected = 2 * (np.array(step) - np.mean(seen)) / np.std(seen) + 0.25
         assert [score.value for score in reward.settle(scores, memory)] == pytest.approx(expected.tolist())
-    assert memory["red"][0] == 5
+    assert memory["0"][0] == 5
 
 
 def test_equal_pictures_have_a_z_score_of_0_and_failures_do_not_count() -> None:
@@ -117,7 +130,41 @@ def test_equal_pictures_have_a_z_score_of_0_and_failures_do_not_count() -> None:
     failed = Score(None, error="out of order")
     settled = reward.settle([*reward.score([picture(0.3)] * 2, [PROMPT] * 2), failed], memory)
     assert [score.value for score in settled] == [0.0, 0.0, None]
-    assert memory["red"][0] == 2
+    assert memory["0"][0] == 2
+
+
+def test_a_critic_that_is_only_watched_may_fail() -> None:
+    class Failing(Level):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            raise RuntimeError("out of order")
+
+    (score,) = Composite([Part("red", Level(0)), Part("green", Failing(1), 0.0)]).score([picture(0.5)], [PROMPT])
+    assert (score.value, score.error) == (0.5, None)
+
+
+def test_a_critic_with_a_memory_of_its_own_stands_alone() -> None:
+    class Relative(Level):
+        def settle(self, scores: Sequence[Score], memory: Memory) -> list[Score]:
+            return list(scores)
+
+    with pytest.raises(UsageError, match="'green' measures pictures against earlier ones of a search"):
+        Composite([Part("red", Level(0)), Part("green", CachedReward(Relative(1)))])
+    with pytest.raises(UsageError, match="use it alone"):
+        Composite([Part("red", Level(0)), Part("green", Relative(1))])
+
+
+@pytest.mark.parametrize("fault", ["raises", "too few"])
+def test_a_settling_that_goes_wrong_fails_the_step_with_the_reason(fault: str) -> None:
+    class Broken(Level):
+        def settle(self, scores: Sequence[Score], memory: Memory) -> list[Score]:
+            if fault == "raises":
+                raise RuntimeError("cannot compare")
+            return []
+
+    reward = Broken(0)
+    (score,) = settle_safely(reward, reward.score([picture(0.5)], [PROMPT]), {})
+    assert score.value is None
+    assert str(score.error).startswith("RuntimeError: cannot compare" if fault == "raises" else "ValueError: 0 scores")
 
 
 def test_every_part_checks_the_prompt() -> None:
@@ -132,8 +179,8 @@ def test_every_part_checks_the_prompt() -> None:
     [
         ([Part("red", Level(0)), Part("red", Level(0))], "sum", "'red' is there twice"),
         ([Part("red", Level(0), 0.0, gate=0.0)], "sum", "no critic has a weight"),
-        ([Part("red", Level(0), 0.5)], "min", "leave out that of 'red'"),
-        ([Part("red", Level(0))], "product", "--normalise red=-1:1"),
+        ([Part("red", Level(0), 0.5)], "min", "takes each once, and without a weight; 'red' has 0.5"),
+        ([Part("red", Level(0))], "product", "red may be .* --normalise red=-1:1"),
         ([Part("red", Level(0, 0.0), -1.0)], "product", "never negative"),
         ([Part("red", Level(0), 1.0, "zscore")], "product", "never negative"),
         ([Part("red", Level(0), 1.0, "zscore", gate=0.0)], "sum", "'red' has none"),

@@ -13,7 +13,18 @@ from PIL import Image
 
 from milr.errors import PromptError, UnknownNameError, UsageError
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Named, Reward, Score, load_reward, parse_reward, score_safely
+from milr.rewards import (
+    CachedReward,
+    Named,
+    Reward,
+    Score,
+    cache,
+    image_hash,
+    load_reward,
+    one_line,
+    parse_reward,
+    score_safely,
+)
 
 RED, BLUE = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
 PROMPT = Prompt("a red apple")
@@ -96,6 +107,47 @@ def test_the_cache_scores_each_picture_of_a_prompt_once() -> None:
     assert critic.calls == 2
 
 
+def test_the_cache_tells_metadata_and_palettes_apart() -> None:
+    critic = Channel(0)
+    cached = CachedReward(critic)
+    for count in (1, 2):
+        cached.score([RED], [Prompt("apples", "same", {"count": count})])
+    assert critic.calls == 2
+    paletted = [Image.new("P", (4, 4)), Image.new("P", (4, 4))]
+    for image, level in zip(paletted, (10, 20), strict=True):
+        image.putpalette([level] * 3)
+    assert image_hash(paletted[0]) != image_hash(paletted[1])
+
+
+def test_of_very_many_pictures_the_cache_keeps_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "REMEMBERED", 2)
+    critic = Channel(0)
+    cached = CachedReward(critic)
+    cached.score([RED, BLUE, Image.new("RGB", (5, 5))], [PROMPT] * 3)
+    cached.score([BLUE], [PROMPT])
+    assert critic.calls == 1
+    cached.score([RED], [PROMPT])
+    assert critic.calls == 2
+
+
+def test_a_failure_is_paid_for_once() -> None:
+    class Failing(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return [Score(None, error="no", cost={"tokens": 7}) for _ in images]
+
+    assert [s.cost for s in CachedReward(Failing(0)).score([RED] * 2, [PROMPT] * 2)] == [{"tokens": 7}, {}]
+
+
+def test_reasons_are_one_printable_line() -> None:
+    class Loud(Channel):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+            return [Score(1.0, reason="\x1b[31mred\n" + "x" * 5000)]
+
+    (score,) = score_safely(Loud(0), [RED], [PROMPT])
+    assert len(score.reason) == 1000
+    assert score.reason.startswith("[31mred x")
+
+
 def test_what_the_cache_remembers_costs_nothing_any_more() -> None:
     class Paid(Channel):
         def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
@@ -158,3 +210,10 @@ def test_an_unknown_reward_suggests_the_nearest() -> None:
 def test_an_unknown_option_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'mode'"):
         load_reward("geneval", options={"geneval": {"mod": "binary"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a\n b\tc", "a b c"), ("\x1b[31mred\x00", "[31mred"), ("x" * 11, "x" * 9 + "…"), ("", "")]
+)
+def test_what_is_quoted_is_one_short_line(text: str, line: str) -> None:
+    assert one_line(text, 10) == line

@@ -89,12 +89,17 @@ EMBEDDED: dict[str, Critic] = {
 
 
 def load_critics(rows: Mapping[str, Critic], model: UnifiedModel, device: str) -> dict[str, Reward]:
-    """The critics of a table; one that is in several rows is loaded once and scores each picture once."""
+    """The critics of a table, ready; one that is in several rows is loaded once and scores each picture once.
+
+    Raises:
+        UsageError: one of them cannot be loaded.
+    """
     single = {}
     for name in dict.fromkeys(name for row in rows.values() for name in row.weights):
         plugin = name.partition(",")[0] if name in _OPTIONS else name
         options = {plugin: _OPTIONS[name]} if name in _OPTIONS else {}
         single[name] = CachedReward(load_reward(plugin, model, device, options))
+        single[name].check(Prompt("a photo of a red apple left of a dog"))
     return {
         title: Composite(
             [
@@ -128,7 +133,13 @@ def main() -> None:
 @main.command("pairs")
 @_REWARD
 @_ONLY
-@click.option("--count", default=1024, show_default=True, help="Pairs to fit on, and as many to report on.")
+@click.option(
+    "--count",
+    type=click.IntRange(6),
+    default=1024,
+    show_default=True,
+    help="Pairs; as many to fit on.",
+)
 @click.option("--rendered", is_flag=True, help="Pictures as they were painted, not as image tokens give them back.")
 @click.option("--font", type=click.Path(dir_okay=False, path_type=Path), help="A NotoColorEmoji.ttf.")
 @_DEVICE
@@ -162,9 +173,15 @@ def compare_pairs(
 @main.command("choices")
 @_REWARD
 @_ONLY
-@click.option("--pictures", default=16, show_default=True, help="Of each prompt, among which critics choose.")
+@click.option(
+    "--pictures",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Of each prompt.",
+)
 @click.option("--seeds", default="73,74,75", show_default=True, help="Each draws all pictures anew.")
-@click.option("--every", default=1, show_default=True, help="Only every so many-th prompt.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Only every so many-th prompt.")
 @_DEVICE
 @_OUT
 def compare_choices(

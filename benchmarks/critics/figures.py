@@ -67,6 +67,8 @@ def logistic_curve(right: Values, wrong: Values) -> tuple[float, float]:
     values = np.concatenate([right, wrong])
     labels = np.concatenate([np.ones_like(right), np.zeros_like(wrong)])[~np.isnan(values)]
     values = values[~np.isnan(values)]
+    if not len(values):
+        return 0.0, 0.0
     centre, spread = values.mean(), values.std() or 1.0
     inputs = np.stack([(values - centre) / spread, np.ones_like(values)], axis=1)  # [N, 2]
     weights = np.zeros(2)

@@ -178,12 +178,13 @@ class UnifiedModel(Protocol):
 
 def with_tokens(image: Image.Image, tokens: Tensor) -> Image.Image:
     """The picture, which from now on knows the image tokens [T] that it was made from."""
-    image.info[_TOKENS] = tokens
+    image.info[_TOKENS] = (hash(image.tobytes()), tokens)
     return image
 
 
 def tokens_of(images: Sequence[Image.Image]) -> Tensor | None:
-    """[N, T] image tokens of pictures that a model drew; None when one of them comes from elsewhere."""
-    if not images or not all(_TOKENS in image.info for image in images):
+    """[N, T] image tokens of pictures that a model drew; None when one of them comes from elsewhere, or was edited."""
+    known = [image.info.get(_TOKENS, (None, None)) for image in images]
+    if not images or any(seen != hash(image.tobytes()) for image, (seen, _) in zip(images, known, strict=True)):
         return None
-    return torch.stack([image.info[_TOKENS] for image in images])
+    return torch.stack([tokens for _, tokens in known])

@@ -163,7 +163,10 @@ class Janus:
         for tokens in image_tokens.split(max(1, _PIXELS_AT_ONCE // self.facts.resolution**2)):
             decoded = self.network.model.vqmodel.decode(tokens).float() * self._std + self._mean  # [N, 3, R, R]
             array = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            pictures += [with_tokens(Image.fromarray(picture), own) for picture, own in zip(array, tokens, strict=True)]
+            drawn = [Image.fromarray(picture) for picture in array]
+            if self.facts.reads_tokens:
+                drawn = [with_tokens(picture, own) for picture, own in zip(drawn, tokens, strict=True)]
+            pictures += drawn
         return pictures
 
     # Pictures that are read

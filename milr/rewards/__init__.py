@@ -8,8 +8,8 @@ loading.py      from names to critics
 
 from milr.rewards.cache import CachedReward
 from milr.rewards.composition import Combine, Composite, Part, Scale
-from milr.rewards.contract import Memory, Reward, Score, check_prompt, image_hash, score_safely
-from milr.rewards.loading import Named, load_reward, parse_reward, parse_scale, parse_setting
+from milr.rewards.contract import Memory, Reward, Score, check_prompt, image_hash, one_line, score_safely, settle_safely
+from milr.rewards.loading import Named, load_reward, parse_reward, parse_scale, parse_settings
 
 __all__ = [
     "CachedReward",
@@ -24,8 +24,10 @@ __all__ = [
     "check_prompt",
     "image_hash",
     "load_reward",
+    "one_line",
     "parse_reward",
     "parse_scale",
-    "parse_setting",
+    "parse_settings",
     "score_safely",
+    "settle_safely",
 ]

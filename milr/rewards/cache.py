@@ -1,10 +1,12 @@
 """A critic that remembers: each (version, prompt, picture) is scored once.
 
-For searches that draw the same picture again, and for critics that cost money. Failures are not remembered.
+For searches that draw the same picture again, and for critics that cost money. Failures are not remembered, and of very
+many pictures only the latest.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +14,8 @@ from PIL import Image
 
 from milr.prompts import Prompt
 from milr.rewards.contract import Memory, Reward, Score, image_hash, score_safely
+
+REMEMBERED = 20_000  # pictures; some 25 MB
 
 
 class CachedReward(Reward):
@@ -36,7 +40,7 @@ class CachedReward(Reward):
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         pairs = zip(images, prompts, strict=True)
-        keys = [(self.version, f"{prompt.id} {prompt.text}", image_hash(image)) for image, prompt in pairs]
+        keys = [(self.version, _identity(prompt), image_hash(image)) for image, prompt in pairs]
         first: dict[tuple[str, str, str], int] = {}
         for index, key in enumerate(keys):
             if key not in self._known:
@@ -45,8 +49,16 @@ class CachedReward(Reward):
         fresh = score_safely(self.reward, [images[i] for i in new], [prompts[i] for i in new])
         scores = dict(zip(first, fresh, strict=True))
         # What is remembered costs nothing any more.
-        self._known |= {key: replace(score, cost={}) for key, score in scores.items() if score.value is not None}
-        return [
-            scores[key] if index == first.get(key) or key not in self._known else self._known[key]
+        free = {key: replace(score, cost={}) for key, score in scores.items()}
+        self._known |= {key: score for key, score in free.items() if score.value is not None}
+        given = [
+            scores[key] if index == first.get(key) else free.get(key) or self._known[key]
             for index, key in enumerate(keys)
         ]
+        for key in list(self._known)[:-REMEMBERED]:
+            del self._known[key]
+        return given
+
+
+def _identity(prompt: Prompt) -> str:
+    return json.dumps([prompt.id, prompt.text, prompt.metadata], sort_keys=True, default=str)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from milr.errors import UsageError
 from milr.prompts import Prompt
+from milr.rewards.cache import CachedReward
 from milr.rewards.contract import Memory, Reward, Score, score_safely
 
 Combine = Literal["sum", "min", "product"]
@@ -99,12 +100,12 @@ class Composite(Reward):
         return [self._joined(row) for row in zip(*columns, strict=True)]
 
     def settle(self, scores: Sequence[Score], memory: Memory) -> list[Score]:
-        measured = [part.label for part in self.parts if part.scale == "zscore"]
-        for label in measured:
-            values = [score.parts[label] for score in scores if score.value is not None]
-            memory[label] = _with(memory.get(label, _NOTHING), values)
+        measured = [part for part in self.counted if part.scale == "zscore"]
         if not measured:
             return list(scores)
+        for part in measured:
+            values = [score.parts[part.label] for score in scores if score.value is not None]
+            memory[self._key(part)] = _with(memory.get(self._key(part), _NOTHING), values)
         return [self._valued(score, memory) if score.value is not None else score for score in scores]
 
     def _joined(self, scores: Sequence[Score]) -> Score:
@@ -117,18 +118,36 @@ class Composite(Reward):
             details |= {f"{part.label}/{name}": value for name, value in score.parts.items()}
             if score.value is not None:
                 values[part.label] = score.value
-        errors = [f"{p.label}: {s.error}" for p, s in zip(self.parts, scores, strict=True) if s.value is None]
+        needed = [(p, s) for p, s in zip(self.parts, scores, strict=True) if p.weight or p.gate is not None]
+        errors = [f"{part.label}: {score.error}" for part, score in needed if score.value is None]
         if errors:
             return Score(None, values | details, error="; ".join(errors), cost=cost)
-        reason = "; ".join(score.reason for score in scores if score.reason)
+        said = [(part.label, score.reason) for part, score in zip(self.parts, scores, strict=True) if score.reason]
+        reason = "; ".join(f"{label}: {reason}" if len(self.parts) > 1 else reason for label, reason in said)
         return self._valued(Score(0.0, values | details, reason, cost=cost), {})
 
     def _valued(self, score: Score, memory: Memory) -> Score:
         """The same score with the value that its parts make."""
-        shares = [(_normalised(score.parts[part.label], part, memory), part.weight) for part in self.counted]
+        shares = [
+            (_normalised(score.parts[part.label], part.scale, memory.get(self._key(part), _NOTHING)), part.weight)
+            for part in self.counted
+        ]
         value = _combined(shares, self.combine)
-        short = sum(max(part.gate - score.parts[part.label], 0.0) for part in self.parts if part.gate is not None)
-        return replace(score, value=self._least - short if short else value)
+        turned_away = {
+            part.label: (score.parts[part.label], part.gate)
+            for part in self.parts
+            if part.gate is not None and score.parts[part.label] < part.gate
+        }
+        if not turned_away:
+            return replace(score, value=value)
+        short = sum(gate - said for said, gate in turned_away.values())
+        told = "; ".join(f"{label} {said:.3g} is under its gate {g:g}" for label, (said, g) in turned_away.items())
+        reason = f"{told}; {score.reason}" if score.reason else told
+        return replace(score, value=self._least - short, reason=reason)
+
+    def _key(self, part: Part) -> str:
+        """Under which a part's values are remembered; not by its label, which may be an address that changes."""
+        return str(self.parts.index(part))
 
     @property
     def _least(self) -> float:
@@ -151,22 +170,32 @@ class Composite(Reward):
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:
             raise UsageError(f"reward {min(twice)!r} is there twice; give it one weight.")
+        for part in self.parts:
+            critic = part.reward.reward if isinstance(part.reward, CachedReward) else part.reward
+            if type(critic).settle is not Reward.settle:
+                raise UsageError(
+                    f"reward {part.label!r} measures pictures against earlier ones of a search, and means nothing as a "
+                    "part of others; use it alone."
+                )
         if not self.counted:
             raise UsageError("no critic has a weight; name one that says which picture is better.")
         for part in self.counted:
             if self.combine == "min" and part.weight != 1:
                 raise UsageError(
-                    f"the least of several critics has no weights; leave out that of {part.label!r}, or combine by sum."
+                    f"the least of several critics takes each once, and without a weight; {part.label!r} has "
+                    f"{part.weight:g}. Combine by sum for weights."
                 )
             if self.combine == "product" and not (part.range[0] >= 0 and part.weight >= 0):
+                negative = [each.label for each in self.counted if not (each.range[0] >= 0 and each.weight >= 0)]
+                ranges = " ".join(f"--normalise {label}=-1:1" for label in negative)
                 raise UsageError(
-                    f"a product needs critics and weights that are never negative, and {part.label!r} may be; "
-                    f"give its range, e.g. --normalise {part.label}=-1:1."
+                    f"a product needs critics and weights that are never negative, and {', '.join(negative)} may be "
+                    f"(z-scores always are); give ranges, e.g. {ranges}."
                 )
         if any(part.gate is not None for part in self.parts) and not math.isfinite(self._least):
             unbounded = next(part.label for part in self.counted if not math.isfinite(min(part.range)))
             raise UsageError(
-                f"with a gate every value needs a least one, and {unbounded!r} has none; "
+                f"with a gate there must be a least value, and {unbounded!r} has none (no z-score has one); "
                 f"give its range, e.g. --normalise {unbounded}=0:1."
             )
 
@@ -185,14 +214,14 @@ def _with(moments: Sequence[float], values: Sequence[float]) -> list[float]:
     return [count, mean, squares]
 
 
-def _normalised(value: float, part: Part, memory: Memory) -> float:
-    if part.scale is None:
+def _normalised(value: float, scale: Scale, moments: Sequence[float]) -> float:
+    if scale is None:
         return value
-    if part.scale == "zscore":
-        count, mean, squares = memory.get(part.label, _NOTHING)
+    if scale == "zscore":
+        count, mean, squares = moments
         deviation = math.sqrt(squares / count) if count else 0.0
         return (value - mean) / deviation if deviation > 1e-9 else 0.0
-    low, high = part.scale
+    low, high = scale
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 

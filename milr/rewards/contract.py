@@ -10,12 +10,14 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from milr.errors import MilrError, PromptError, UsageError
 from milr.prompts import Prompt
+
+LONGEST_REASON = 1000  # characters
 
 Memory = dict[str, list[float]]  # what a search keeps between its steps for a critic
 
@@ -96,7 +98,14 @@ class Reward(ABC):
 
 def image_hash(image: Image.Image) -> str:
     """SHA-256 of a picture's size, mode and pixels."""
-    return hashlib.sha256(f"{image.size}{image.mode}".encode() + image.tobytes()).hexdigest()
+    shown = image.convert("RGBA") if image.mode == "P" else image  # the same bytes mean other colours elsewhere
+    return hashlib.sha256(f"{shown.size}{shown.mode}".encode() + shown.tobytes()).hexdigest()
+
+
+def one_line(text: str, length: int) -> str:
+    """A text for a log or a terminal: printable, without breaks, and not longer than that."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def score_safely(reward: Reward, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
@@ -115,7 +124,7 @@ def score_safely(reward: Reward, images: Sequence[Image.Image], prompts: Sequenc
         if len(images) > 1:
             pairs = zip(images, prompts, strict=True)
             return [score_safely(reward, [image], [prompt])[0] for image, prompt in pairs]
-        return [Score(None, error=f"{type(error).__name__}: {error}")]
+        return [Score(None, error=one_line(f"{type(error).__name__}: {error}", LONGEST_REASON))]
 
 
 def _plain(score: Score) -> Score:
@@ -127,13 +136,27 @@ def _plain(score: Score) -> Score:
     if not isinstance(score, Score):
         raise TypeError(f"the critic returned {score!r} where a Score belongs")
     parts = {str(name): float(part) for name, part in score.parts.items()}
+    reason = one_line(str(score.reason), LONGEST_REASON)
     cost = {str(name): float(amount) for name, amount in score.cost.items()}
     if score.value is None:
-        return Score(None, parts, str(score.reason), score.error or "the critic gave no reason", cost)
+        error = one_line(str(score.error or ""), LONGEST_REASON) or "the critic gave no reason"
+        return Score(None, parts, reason, error, cost)
     value = float(score.value)
     if not math.isfinite(value):
-        return Score(None, parts, str(score.reason), f"the critic returned {value}", cost)
-    return Score(value, parts, str(score.reason), None, cost)
+        return Score(None, parts, reason, f"the critic returned {value}", cost)
+    return Score(value, parts, reason, None, cost)
+
+
+def settle_safely(reward: Reward, scores: Sequence[Score], memory: Memory) -> list[Score]:
+    """`reward.settle`, of which a mistake is a recorded failure of the step's pictures."""
+    try:
+        settled = reward.settle(scores, memory)
+        if len(settled) != len(scores):
+            raise ValueError(f"{len(settled)} scores for {len(scores)} images")
+        return [_plain(score) for score in settled]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return [score if score.value is None else replace(score, value=None, error=reason) for score in scores]
 
 
 def check_prompt(reward: Reward, prompt: Prompt) -> None:

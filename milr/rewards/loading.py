@@ -49,19 +49,27 @@ def parse_reward(text: str) -> Named:
     if not equals:
         label, weight = text, "1"
     plugin, colon, address = label.partition(":")
-    return Named(label, plugin, address if colon else None, _number(weight, f"the weight of reward {text!r}"))
+    number = _finite(weight)
+    if number is None:
+        raise UsageError(f"the weight of reward {text!r} is not a number; write NAME or NAME=0.5.")
+    return Named(label, plugin, address if colon else None, number)
 
 
-def parse_setting(text: str, option: str) -> tuple[str, str]:
-    """("clip", "0:1") of "clip=0:1"; `option` names where it was typed.
+def parse_settings(texts: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """{"clip": "0:1"} of ["clip=0:1"]; `option` names where they were typed.
 
     Raises:
-        UsageError: it has another form.
+        UsageError: one has another form, or two are for the same critic.
     """
-    label, _, value = text.rpartition("=")
-    if not label or not value:
-        raise UsageError(f"{option} {text!r} is not NAME=VALUE; write e.g. {option} clip=0.")
-    return label, value
+    settings: dict[str, str] = {}
+    for text in texts:
+        label, _, value = text.rpartition("=")
+        if not label or not value:
+            raise UsageError(f"{option} {text!r} is not NAME=VALUE; write e.g. {option} {example}.")
+        if label in settings:
+            raise UsageError(f"{option} is given twice for {label!r}; leave one out.")
+        settings[label] = value
+    return settings
 
 
 def parse_scale(text: str) -> Scale:
@@ -76,10 +84,10 @@ def parse_scale(text: str) -> Scale:
     wrong = f"a critic is normalised by zscore or by its range LOW:HIGH, such as 0:1, not by {text!r}."
     if not colon:
         raise UsageError(wrong)
-    ends = (_number(low, f"the least value in {text!r}"), _number(high, f"the greatest value in {text!r}"))
-    if not ends[0] < ends[1]:
+    ends = (_finite(low), _finite(high))
+    if ends[0] is None or ends[1] is None or not ends[0] < ends[1]:
         raise UsageError(wrong)
-    return ends
+    return ends[0], ends[1]
 
 
 def load_reward(
@@ -118,7 +126,7 @@ def load_reward(
     guards = [parse_reward(label + "=0") for label in gates if label not in labels]
     for label in scales:
         if label not in labels:
-            raise UsageError(f"there is no critic {label!r} to normalise; the critics are {' + '.join(labels)}.")
+            raise UsageError(f"there is no critic {label!r} to normalise; the critics are {', '.join(labels)}.")
     parts = [
         Part(
             each.label,
@@ -187,11 +195,9 @@ def _made(plugin: plugins.Plugin, factory: Any, arguments: Mapping[str, Any]) ->
     return reward
 
 
-def _number(text: str, what: str) -> float:
+def _finite(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"{what} is not a number; write NAME or NAME=0.5.")
-    return value
+        return None
+    return value if math.isfinite(value) else None

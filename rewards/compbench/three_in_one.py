@@ -27,6 +27,7 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
 from ..networks import open_vocabulary
+from ..networks.checkpoints import as_part_of
 from . import blip_vqa, clip_score
 from .blip_vqa import BlipVqa
 from .clip_score import ClipScore
@@ -42,6 +43,8 @@ RULE = 1
 _RELATION = r"(?:on (?:the )?side of|next to|near|on the left of|on the right of|on the bottom of|on (?:the )?top of)\b"
 _SPATIAL = re.compile(rf"\b{_RELATION}", re.IGNORECASE)
 _MERELY = re.compile(rf"\b(?:is|are|was|were)\s+{_RELATION}", re.IGNORECASE)
+
+_OPTIONS = {"blip-vqa.model": "model", "spatial.model": "detector", "clip-score.model": "clip"}
 
 
 class ThreeInOne(Reward):
@@ -105,8 +108,9 @@ class ThreeInOne(Reward):
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that one of the critics refuses, and weights that cannot be used."""
-        for part in parts_of(prompt):
-            self._critics[part].check(prompt)
+        with as_part_of(self.name, _OPTIONS):
+            for part in parts_of(prompt):
+                self._critics[part].check(prompt)
         self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:

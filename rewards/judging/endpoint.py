@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from milr.rewards import one_line
+
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
@@ -307,12 +309,6 @@ def in_parallel(work: Callable[[T], R], items: Sequence[T], width: int) -> list[
     finally:
         stopped.set()
     return [results[index] for index in range(len(items))]
-
-
-def one_line(text: str, length: int) -> str:
-    """A text for a log or a terminal: printable, without breaks, and not longer than that."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _pause(state: RetryCallState) -> float:

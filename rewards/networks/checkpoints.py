@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +21,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from milr.errors import UsageError
+from milr.errors import PromptError, UsageError
 from milr.quiet import quiet
+from milr.rewards import one_line
 
-_WHOLE = 64 * 2**20  # bytes; of a larger file only both ends are hashed, so that a version costs no minutes
-_END = 2**20
+_WHOLE = 64 * 2**20  # bytes; of a larger file only samples are hashed, so that a version costs no minutes
+_END = 2**18  # bytes of a sample
+_SAMPLES = 64  # the first and the last are the file's ends
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -151,6 +153,31 @@ class Weights:
         )
 
 
+@contextmanager
+def as_part_of(whole: str, options: Mapping[str, str]) -> Iterator[None]:
+    """Lets a critic that is part of another say how the other one is told.
+
+    Args:
+        whole: the critic that the user named.
+        options: from an option of the part ("blip-vqa.model") to that of the whole ("model").
+
+    Raises:
+        UsageError: the part's, with the whole's options.
+    """
+    try:
+        yield
+    except PromptError:
+        raise
+    except UsageError as error:
+        message = str(error)
+        for option, own in options.items():
+            named = f"--set reward.{whole}.{own}="
+            message = message.replace(f"--set reward.{option}=", named)
+            if f"reward {option.partition('.')[0]!r}" in message and named not in message:
+                message += f" Choose others with {named}FOLDER."
+        raise UsageError(f"as a part of {whole!r}: {message}") from error
+
+
 def missing_package(reward: str, error: ImportError) -> UsageError:
     """What to install."""
     package = error.name or _first_line(error)
@@ -158,7 +185,7 @@ def missing_package(reward: str, error: ImportError) -> UsageError:
 
 
 def content_hash(folder: Path) -> str:
-    """Twelve digits that change with the files of a folder; of very large files, with their size and both ends."""
+    """Twelve digits that change with the files of a folder; of very large files, with their size and some samples."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         size = file.stat().st_size
@@ -167,9 +194,9 @@ def content_hash(folder: Path) -> str:
             if size <= _WHOLE:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
             else:
-                digest.update(content.read(_END))
-                content.seek(-_END, 2)
-                digest.update(content.read())
+                for place in range(_SAMPLES):
+                    content.seek(place * (size - _END) // (_SAMPLES - 1))
+                    digest.update(content.read(_END))
     return digest.hexdigest()[:12]
 
 
@@ -192,4 +219,4 @@ def half_on_gpu(device: str) -> torch.dtype:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".:")
+    return one_line(str(error).strip().partition("\n")[0] or type(error).__name__, 200).rstrip(".:")

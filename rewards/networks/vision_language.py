@@ -65,10 +65,11 @@ class VisionLanguageModel:
         Args:
             images, questions: N of each.
             answers: the same A answers for every question, each by its spellings. A spelling stands for the first of
-                its tokens; the probabilities of an answer's different tokens are added up.
+                its tokens; the probabilities of an answer's different tokens are added up. Answers that begin alike
+                are as likely.
 
         Raises:
-            UsageError: two answers begin with the same token, or one with none that could be read.
+            UsageError: an answer begins with no token that could be read.
         """
         model, processor = self._loaded
         first = self._first_tokens(processor.tokenizer, answers)
@@ -122,16 +123,12 @@ class VisionLanguageModel:
 
     def _first_tokens(self, tokenizer: Any, answers: Sequence[Sequence[str]]) -> list[list[int]]:
         first = [first_tokens(tokenizer, spellings) for spellings in answers]
-        taken: dict[int, str] = {}
         for spellings, tokens in zip(answers, first, strict=True):
-            rival = next((taken[token] for token in tokens if token in taken), None)
-            if rival or not tokens:
-                problem = f"the answers {rival!r} and {spellings[0]!r}" if rival else f"the answer {spellings[0]!r}"
+            if not tokens:
                 raise UsageError(
-                    f"reward {self._weights.reward!r}: {self._weights.source} cannot tell {problem} by its first "
-                    "token; choose another model."
+                    f"reward {self._weights.reward!r}: {self._weights.source} cannot tell the answer {spellings[0]!r} "
+                    "by its first token; choose another model."
                 )
-            taken |= dict.fromkeys(tokens, spellings[0])
         return first
 
     @cached_property

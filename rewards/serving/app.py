@@ -113,10 +113,13 @@ class Scorer:
         return [each for each in together if not each.score.done()]
 
 
-def create_app(reward: Reward, *, token: str | None, most_bytes: int, batch: int, wait: float) -> FastAPI:
+def create_app(
+    reward: Reward, *, token: str | None, most_bytes: int, batch: int, wait: float, model: str = ""
+) -> FastAPI:
     """The server of a critic.
 
     Args:
+        model: whose pictures it looks at; clients with others are warned.
         token: what requests must carry as "Authorization: Bearer TOKEN"; None for anybody.
         most_bytes: of a request's body; no more of a longer one is kept in memory.
         batch, wait: as in `Scorer`.
@@ -138,7 +141,7 @@ def create_app(reward: Reward, *, token: str | None, most_bytes: int, batch: int
 
     @app.get("/")
     async def describe() -> JSONResponse:
-        return JSONResponse(description_record(reward, __version__))
+        return JSONResponse(description_record(reward, __version__, model))
 
     @app.get("/health")
     async def health() -> JSONResponse:

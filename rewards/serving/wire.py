@@ -58,10 +58,11 @@ class Description:
     needs: frozenset[str]
     licence: str
     size_mb: float
+    model: str = ""  # whose pictures it looks at, where that is known
 
 
-def description_record(reward: Reward, milr_version: str) -> Record:
-    """What `GET /` answers."""
+def description_record(reward: Reward, milr_version: str, model: str = "") -> Record:
+    """What `GET /` answers; `model` is whose pictures the critic looks at."""
     return {
         "protocol": PROTOCOL,
         "milr": milr_version,
@@ -72,6 +73,7 @@ def description_record(reward: Reward, milr_version: str) -> Record:
         "needs": sorted(reward.needs),
         "licence": reward.licence,
         "size_mb": _written(reward.size_mb),
+        "model": model,
     }
 
 
@@ -94,6 +96,7 @@ def read_description(record: Any) -> Description:
         needs=frozenset(_text(key, "needs") for key in _list(record.get("needs"), "needs")),
         licence=_text(record.get("licence"), "licence"),
         size_mb=_number(record.get("size_mb"), "size_mb"),
+        model=_text(record.get("model", ""), "model"),
     )
 
 

@@ -43,6 +43,8 @@ def refused(outcome: Outcome, folder: Path, *fragments: str) -> None:
         (["--prompt", APPLE, "--normalise", "brightness"], ["--normalise 'brightness' is not NAME=VALUE"]),
         (["--prompt", APPLE, "--normalise", "brightness=1:0"], ["zscore or by its range LOW:HIGH", "'1:0'"]),
         (["--prompt", APPLE, "--normalise", "geneval=0:1"], ["no critic 'geneval' to normalise", "brightness"]),
+        (["--prompt", APPLE, "--gate", "brightness=0", "--gate", "brightness=1"], ["twice for 'brightness'"]),
+        (["--prompt", APPLE, "--normalise", "brightness=:"], ["zscore or by its range LOW:HIGH", "':'"]),
         (["--prompt", APPLE, "--gate", "brightness=high"], ["'high' is not a number"]),
         (["--prompt", APPLE, "--gate", "brigthness=0"], ["unknown reward", "Did you mean 'brightness'?"]),
         (["--prompt", APPLE, "--set", "reward.brightness.device=tpu"], ["tpu"]),

@@ -107,3 +107,24 @@ def test_a_resume_with_another_setting_is_refused_and_names_it(milr: Milr, tiny_
         outcome = milr(*command, "--resume", option, value)
         assert outcome.code == 2
         assert message in outcome.stderr
+
+
+def test_nobody_waits_for_a_critic_that_is_far_away(spawn: Spawn, tiny_model: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    (tmp_path / "far.py").write_text(
+        "import pathlib, time\n"
+        "def away(images, prompts):\n"
+        f"    pathlib.Path({str(asked)!r}).touch()\n"
+        "    time.sleep(600)\n"
+    )
+    process = spawn(
+        *("generate", "--prompt", PROMPTS[0], "--model", str(tiny_model), "--out", str(tmp_path / "run")),
+        *("--reward", f"python:{tmp_path / 'far.py'}:away", "--overlap", "--samples", "2"),
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not asked.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr

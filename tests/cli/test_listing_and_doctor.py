@@ -44,6 +44,20 @@ def test_a_broken_plugin_warns_once_and_the_others_are_listed(milr: Milr) -> Non
     assert {"missing-module", "brightness", "geneval"} <= set(names)
 
 
+def test_one_critic_is_described_with_its_options(milr: Milr) -> None:
+    outcome = milr("list", "rewards", "brightness")
+    assert outcome.code == 0
+    assert outcome.stdout.startswith("brightness: Mean brightness of a picture.")
+    assert "--set reward.brightness.scale=  (default: 1.0)" in outcome.stdout.splitlines()
+    assert "facts" not in outcome.stdout
+
+
+def test_a_misspelt_critic_gets_a_suggestion(milr: Milr) -> None:
+    outcome = milr("list", "rewards", "brigthness")
+    assert outcome.code == 2
+    assert "Did you mean 'brightness'?" in outcome.stderr
+
+
 def test_methods_are_listed(milr: Milr) -> None:
     names = {line.split()[0] for line in milr("list", "methods").stdout.splitlines()}
     assert names >= {"milr", "best-of-n", "resample", "random-direction"}

@@ -150,3 +150,22 @@ def test_a_server_that_dies_midway_costs_its_pictures_and_not_the_run(draw: Milr
     red, blue, green = read_lines(tmp_path / "run" / "samples.jsonl")
     assert red["reward"] == 0.5
     assert all(f"nothing answers at {url}: " in failed["error"] for failed in (blue, green))
+
+
+def test_a_run_goes_on_with_its_critic_on_another_port(
+    start: Start, milr: Milr, tiny_model: Path, tmp_path: Path
+) -> None:
+    process, url = start("brightness")
+    out = ("--out", str(tmp_path / "run"))
+    drawn = ("--prompt", "a red apple", "--model", str(tiny_model), "--steps", "1", "--samples", "2")
+    assert milr("generate", *drawn, *out, "--reward", f"{url}=2", "--gate", f"{url}=-5").code == 0
+    (tmp_path / "run" / "samples.jsonl").unlink()
+    process.kill()
+    process.communicate()
+    _, moved = start("brightness")
+    assert moved != url
+    again = milr("generate", "--resume", *out, "--reward", f"{moved}=2", "--gate", f"{moved}=-5")
+    assert again.code == 0, again.stderr
+    other = milr("generate", "--resume", *out, "--reward", f"{moved}=3", "--gate", f"{moved}=-5")
+    assert other.code == 2
+    assert 'was made with reward = ["http=2"], not ["http=3"]' in other.stderr

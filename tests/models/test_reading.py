@@ -95,6 +95,14 @@ def test_pictures_from_elsewhere_are_read_by_their_pixels(token_reader: Janus, m
     assert token_reader.answer(own, questions[:1]) != pytest.approx(model.answer(own, questions[:1]), abs=1e-5)
 
 
+def test_a_picture_that_was_painted_over_is_read_by_its_pixels(token_reader: Janus, model: Janus) -> None:
+    (own,) = token_reader.pixels(torch.zeros(1, 16, dtype=torch.long))
+    edited = own.copy()
+    edited.paste((0, 0, 255), (0, 0, *edited.size))
+    question = ["is there a dog?"]
+    assert token_reader.answer([edited], question) == pytest.approx(model.answer([edited], question), abs=1e-5)
+
+
 def test_questions_of_all_lengths_in_one_batch_get_the_answers_that_they_get_alone(model: Janus) -> None:
     images = [*pictures(3), *pictures(2, (20, 11))]
     together = model.answer(images, QUESTIONS)

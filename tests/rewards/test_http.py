@@ -15,10 +15,12 @@ from milr import __version__
 from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Score, load_reward
+from milr_rewards import http as module
 from milr_rewards.geneval import GenEval, ScenesJudge
 from milr_rewards.http import Http, Https
 from milr_rewards.serving.wire import TOKEN_VARIABLE, description_record, score_answer
 from tests.rewards.live_server import BLUE, GREEN, RED, Redness, answering, http, serving, wished
+from tests.rewards.tiny import facts_of
 
 GREETING = http("200 OK", json.dumps(description_record(Redness(), __version__)).encode())
 SCORED = http("200 OK", json.dumps(score_answer([Score(0.5)])).encode())
@@ -306,3 +308,34 @@ def test_a_certificate_is_checked(certificate: tuple[str, str], monkeypatch: pyt
         critic = Https(address=address)
         assert values(critic.score([RED], wished("a"))) == [200 / 255]
     assert (critic.name, critic.version) == ("https:redness", "http-redness@7")
+
+
+def test_pictures_of_another_model_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    described = json.dumps(description_record(Redness(), __version__, "mini")).encode()
+    for name, warned in (("mini", False), ("janus-pro-7b", True)):
+        caplog.clear()
+        with answering(http("200 OK", described)) as (address, _):
+            Http(address=address, facts=facts_of(name))
+        assert ("looks at pictures of 'mini', and these are of 'janus-pro-7b'" in caplog.text) == warned
+
+
+def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST_ANSWER", 1000)
+    with (
+        answering(http("200 OK", b" " * 5000)) as (address, _),
+        pytest.raises(UsageError, match=r"more than 0\.001 MB"),
+    ):
+        Http(address=address)
+
+
+@pytest.mark.parametrize("name", ["sk-1234567890abcdef", "my token", ""])
+def test_a_token_where_its_name_belongs_is_refused_and_not_shown(name: str) -> None:
+    with pytest.raises(UsageError, match="the NAME of an environment variable") as refused:
+        Http(address="//127.0.0.1:1", token_variable=name)
+    assert not name or name not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["//a..b", "//", "", "//[::1", "//a b"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"needs an address|nothing answers"):
+        Http(address=address)

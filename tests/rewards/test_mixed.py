@@ -153,7 +153,7 @@ def test_the_size_is_that_of_the_parts() -> None:
 
 
 def test_missing_weights_of_a_part_are_an_error_that_names_the_option(folders: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"reward 'git-vqa' cannot load .* with: --set reward\.mixed\.git=FOLDER"):
+    with pytest.raises(UsageError, match=r"reward 'git-vqa' cannot load .* with --set reward\.mixed\.git=FOLDER"):
         Mixed(**folders | {"git": str(tmp_path)}).check(PROMPTS[0])
 
 

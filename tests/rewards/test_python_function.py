@@ -190,3 +190,16 @@ def test_a_missing_module_or_file_is_an_error_in_a_line(tmp_path: Path) -> None:
         PythonFunction(address="not.there:f")
     with pytest.raises(UsageError, match=f"there is no file '{tmp_path}/gone.py'"):
         PythonFunction(address=f"{tmp_path}/gone.py:f")
+
+
+def test_it_gets_pictures_of_its_own_and_its_talk_is_no_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "careless.py").write_text(
+        "def shrink(image, prompt):\n    print('looking')\n    image.thumbnail((1, 1))\n    return image.width\n"
+    )
+    picture = Image.new("RGB", (8, 8))
+    (score,) = PythonFunction(address=f"{tmp_path}/careless.py:shrink").score([picture], PROMPTS[:1])
+    assert score.value == 1
+    assert picture.size == (8, 8)
+    assert capsys.readouterr() == ("", "looking\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from milr_rewards.judging import endpoint as judge_endpoint
-from milr_rewards.judging.endpoint import Answer, Endpoint, in_parallel, one_line
+from milr_rewards.judging.endpoint import Answer, Endpoint, in_parallel
 from tests.rewards.endpoint_server import EndpointServer, Reply, Request, fails, isolate, says, serving
 
 KEY = "canary-5b1c90d7f3"
@@ -384,10 +384,3 @@ def test_closing_a_connection_ends_a_pause() -> None:
     assert not thread.is_alive()
     assert answers[0].text is None
     assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "line"), [("a\n b\tc", "a b c"), ("\x1b[31mred\x00", "[31mred"), ("x" * 11, "x" * 9 + "…"), ("", "")]
-)
-def test_what_is_quoted_is_one_short_line(text: str, line: str) -> None:
-    assert one_line(text, 10) == line

@@ -42,17 +42,19 @@ def test_the_version_of_a_folder_changes_with_its_files(folder: Path, tmp_path: 
     assert Weights("pickscore", str(other)).version != Weights("pickscore", str(folder)).version
 
 
-def test_the_version_of_very_large_files_is_that_of_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_of_very_large_files_is_that_of_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "_WHOLE", 8)
     monkeypatch.setattr(checkpoints, "_END", 2)
+    monkeypatch.setattr(checkpoints, "_SAMPLES", 3)
     file = tmp_path / "weights.bin"
 
     def version(content: bytes) -> str:
         file.write_bytes(content)
         return content_hash(tmp_path)
 
-    assert version(b"ab......yz") == version(b"ab......yz".replace(b"...", b"---"))
-    assert len({version(content) for content in (b"ab......yz", b"xb......yz", b"ab......yx", b"ab.......yz")}) == 4
+    assert version(b"ab..mm..yz") == version(b"ab--mm--yz")
+    others = (b"ab..mm..yz", b"xb..mm..yz", b"ab..nm..yz", b"ab..mm..yx", b"ab..mm...yz")
+    assert len({version(content) for content in others}) == 5
 
 
 def test_the_version_of_hub_weights_names_the_commit_once_it_is_known(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -144,3 +145,19 @@ def test_the_option_that_chooses_the_model_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(open_clip, "create_model_from_pretrained", no_network)
     with pytest.raises(UsageError, match=r"no network\. Weights are fetched.*--set reward\.aesthetic\.clip=FOLDER"):
         OpenClip("aesthetic", "ViT-L-14", option="clip").load()
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b79k", False)])
+def test_openais_checkpoints_get_the_activation_that_they_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch, tag: str, quick: bool
+) -> None:
+    given: dict[str, Any] = {}
+
+    def fetch(*_: Any, **options: Any) -> None:
+        given.update(options)
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", fetch)
+    with pytest.raises(UsageError, match="no network"):
+        OpenClip("clip", "ViT-B-32", tag).load()
+    assert given["force_quick_gelu"] == quick

@@ -131,15 +131,15 @@ def test_a_spelling_that_begins_with_a_bare_space_says_nothing() -> None:
     assert first_tokens(tokenizer, ["7", " 7"]) == [tokenizer.convert_tokens_to_ids("7")]
 
 
-@pytest.mark.parametrize(
-    ("answers", "problem"),
-    [([("Yes",), ("Yes!",)], "the answers 'Yes' and 'Yes!'"), ([("Yes",), (" ",)], "the answer ' '")],
-)
-def test_answers_that_the_first_token_cannot_tell_are_refused(
-    tmp_path: Path, answers: list[tuple[str, ...]], problem: str
-) -> None:
-    with pytest.raises(UsageError, match=f"cannot tell {problem} by its first token"):
-        model_of(tiny_llava_folder(tmp_path)).answer_log_probabilities(PICTURES[:1], QUESTIONS[:1], answers)
+def test_an_answer_that_begins_with_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot tell the answer ' ' by its first token"):
+        model_of(tiny_llava_folder(tmp_path)).answer_log_probabilities(PICTURES[:1], QUESTIONS[:1], [("Yes",), (" ",)])
+
+
+def test_answers_that_begin_alike_are_as_likely(tmp_path: Path) -> None:
+    model = model_of(tiny_llava_folder(tmp_path))
+    first, second = model.answer_log_probabilities(PICTURES[:1], QUESTIONS[:1], [("Yes",), ("Yes!",)])[0].tolist()
+    assert first == second
 
 
 def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_it_says_which_critic_is_served(client: httpx.Client) -> None:
         "needs": ["wish"],
         "licence": "none",
         "size_mb": 1.5,
+        "model": "",
     }
 
 
