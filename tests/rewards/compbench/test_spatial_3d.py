@@ -48,6 +48,11 @@ def test_a_score_is_the_formula_over_detections_and_depth(
     assert any(score.parts["behind"] > 0 for score in scores)
 
 
+def test_depth_has_the_size_of_the_picture(critic: Spatial3d) -> None:
+    critic.check(PROMPTS[0])
+    assert critic._nearness([noise(1, width=40, height=24)] * 2).shape == (2, 24, 40)
+
+
 def test_batches_of_any_size_and_mixed_pictures_score_the_same(
     critic: Spatial3d, monkeypatch: pytest.MonkeyPatch
 ) -> None:
