@@ -62,7 +62,11 @@ class Aesthetic(Reward):
         self._device, self._file = device, file
         self._weights = Weights(self.name, model)
         self._clip = OpenClip(self.name, clip, device=device, option="clip")
-        self._set_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE_VERSION}-{self._weights.version}-{self._file}-{self._clip.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights and try them, so that unusable ones are an error before anything starts."""
@@ -81,12 +85,7 @@ class Aesthetic(Reward):
     @cached_property
     def _predictor(self) -> torch.nn.Sequential:
         with self._weights.explained():
-            predictor = linear_layers(self._weights.tensors(self._file), "layers.").to(self._device)
-        self._set_version()
-        return predictor
-
-    def _set_version(self) -> None:
-        self.version = f"{RULE_VERSION}-{self._weights.version}-{self._file}-{self._clip.version}"
+            return linear_layers(self._weights.tensors(self._file), "layers.").to(self._device)
 
 
 def linear_layers(tensors: Mapping[str, torch.Tensor], prefix: str) -> torch.nn.Sequential:

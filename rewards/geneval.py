@@ -115,12 +115,17 @@ class GenEval(Reward):
         usual = THRESHOLD if isinstance(source, Path) else COUNTING_THRESHOLD
         self._threshold = self._checked("threshold", threshold, THRESHOLD)
         self._counting_threshold = self._checked("counting_threshold", counting_threshold, usual)
-        self.version = self._version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        thresholds = (self._threshold, self._counting_threshold)
+        others = "".join(f"-{value:g}" for value in thresholds) if thresholds != (THRESHOLD, THRESHOLD) else ""
+        return f"{RULE_VERSION}-{self.mode}-{self._witness.version}{others}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be graded, and weights that cannot be used; warn of words that go unchecked."""
         self._witness.load()
-        self.version = self._version()
         unchecked = self._requirements(prompt).unchecked
         if unchecked and unchecked not in self._warned:
             self._warned.add(unchecked)
@@ -141,11 +146,6 @@ class GenEval(Reward):
 
     def _requirements(self, prompt: Prompt) -> Requirements:
         return requirements_of(prompt, self._witness.classes, self._witness.colors)
-
-    def _version(self) -> str:
-        thresholds = (self._threshold, self._counting_threshold)
-        others = "".join(f"-{value:g}" for value in thresholds) if thresholds != (THRESHOLD, THRESHOLD) else ""
-        return f"{RULE_VERSION}-{self.mode}-{self._witness.version}{others}"
 
     def _checked(self, option: str, value: float | None, usual: float) -> float:
         if value is None:

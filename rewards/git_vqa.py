@@ -64,7 +64,11 @@ class GitVqa(Reward):
         self._device = device
         self._warned: set[tuple[str, ...]] = set()
         self._weights = Weights(self.name, model, revision)
-        self.version = f"{RULE_VERSION}-{self._weights.version}"
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE_VERSION}-{self._weights.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse what cannot be asked about, and weights that cannot be used; warn of words that go unasked."""
@@ -75,7 +79,6 @@ class GitVqa(Reward):
             self._warned.add(unasked)
             _log.warning("%s does not ask about %s in %r", self.name, ", ".join(map(repr, unasked)), prompt.text)
         _ = self._loaded
-        self.version = f"{RULE_VERSION}-{self._weights.version}"
 
     @torch.inference_mode()
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:

@@ -79,13 +79,16 @@ class GroundingDino(Reward):
             raise UnknownNameError(f"counts of reward {self.name!r}:", counts, get_args(Counts))
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
         self._counts = counts
-        self._name_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-{self._counts}-{self._detector.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that cannot be graded, and weights that cannot be used."""
         _wanted(prompt)
         self._detector.load()
-        self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         wanted = [_wanted(prompt) for prompt in prompts]
@@ -93,9 +96,6 @@ class GroundingDino(Reward):
         found = self._detector.detect(images, names)
         exact = self._counts == "exact"
         return [score_found(seen, metadata, exact=exact) for seen, metadata in zip(found, wanted, strict=True)]
-
-    def _name_version(self) -> None:
-        self.version = f"{RULE}-{self._counts}-{self._detector.version}"
 
 
 def _wanted(prompt: Prompt) -> Mapping[str, Any]:

@@ -58,7 +58,11 @@ class Hps(Reward):
     ) -> None:
         self._device, self._file, self._architecture = device, file, architecture
         self._weights = Weights(self.name, model)
-        self._set_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE_VERSION}-{self._weights.version}-{self._file}"
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights, so that missing ones are an error before anything starts."""
@@ -72,10 +76,6 @@ class Hps(Reward):
     @cached_property
     def _clip(self) -> OpenClip:
         file = str(self._weights.file(self._file))
-        self._set_version()
         return OpenClip(
             self.name, self._architecture, file, device=self._device, resize="longest", option="architecture"
         )
-
-    def _set_version(self) -> None:
-        self.version = f"{RULE_VERSION}-{self._weights.version}-{self._file}"

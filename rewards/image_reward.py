@@ -92,7 +92,14 @@ class ImageReward(Reward):
         self._words = Weights(
             self.name, tokenizer or (model if self._weights.folder else TOKENIZER), option="tokenizer"
         )
-        self._set_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        version = f"{RULE_VERSION}-{self._weights.version}"
+        if self._words.source != self._weights.source:
+            version += f"-{self._words.version}"
+        return version
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights, so that missing ones are an error before anything starts."""
@@ -140,7 +147,6 @@ class ImageReward(Reward):
             # The shorter side fitted, the middle cut out, and OpenAI's mean and deviation, as the authors do.
             preprocess = open_clip.image_transform(config.vision_config.image_size, is_train=False)
         tokenizer = self._words.processor(AutoTokenizer)
-        self._set_version()
         vision, text, head = (part.requires_grad_(False).eval().to(self._device) for part in (vision, text, head))
         return vision, text, head, preprocess, tokenizer
 
@@ -151,11 +157,6 @@ class ImageReward(Reward):
         if folder and (folder / "config.json").is_file():
             return BlipConfig.from_pretrained(folder)
         return BlipConfig(vision_config=_VISION, text_config=_TEXT)
-
-    def _set_version(self) -> None:
-        self.version = f"{RULE_VERSION}-{self._weights.version}"
-        if self._words.source != self._weights.source:
-            self.version += f"-{self._words.version}"
 
 
 def blip_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

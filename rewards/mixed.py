@@ -91,7 +91,12 @@ class Mixed(Reward):
         sources = {"grounding-dino": grounding_dino, "git-vqa": git, "unified-reward": unified, "hps": hps}
         self._critics = {name: _critic(name, facts, device, sources[name]) for name in _RECIPES[recipe][0]}
         self.size_mb = sum(critic.size_mb for critic in self._critics.values())
-        self.version = self._named_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        parts = "+".join(f"{name}@{critic.version}" for name, critic in self._critics.items())
+        return f"{RULE_VERSION}-{self._recipe}-{parts}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that a part cannot score, and weights that cannot be used."""
@@ -99,7 +104,6 @@ class Mixed(Reward):
         for name, critic in self._critics.items():
             with as_part_of(self.name, {f"{name}.model": _OPTIONS[name]}):
                 critic.check(prompt)
-        self.version = self._named_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         ranges = {name: critic.range for name, critic in self._critics.items()}
@@ -108,10 +112,6 @@ class Mixed(Reward):
             mix(weights_of(self._recipe, _tag(prompt)), {name: columns[name][row] for name in columns}, ranges)
             for row, prompt in enumerate(prompts)
         ]
-
-    def _named_version(self) -> str:
-        parts = "+".join(f"{name}@{critic.version}" for name, critic in self._critics.items())
-        return f"{RULE_VERSION}-{self._recipe}-{parts}"
 
 
 def weights_of(recipe: str, tag: str | None) -> Mapping[str, float]:

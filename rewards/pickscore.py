@@ -61,7 +61,14 @@ class PickScore(Reward):
         self._preparation = Weights(
             self.name, processor or (model if self._weights.folder else PROCESSOR), option="processor"
         )
-        self._set_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        version = f"{RULE_VERSION}-{self._weights.version}"
+        if self._preparation.source != self._weights.source:
+            version += f"-{self._preparation.version}"
+        return version
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights, so that missing ones are an error before anything starts."""
@@ -96,11 +103,4 @@ class PickScore(Reward):
         """The model, and what prepares texts and pictures for it."""
         from transformers import CLIPModel, CLIPProcessor
 
-        loaded = self._weights.model(CLIPModel, self._device), self._preparation.processor(CLIPProcessor)
-        self._set_version()
-        return loaded
-
-    def _set_version(self) -> None:
-        self.version = f"{RULE_VERSION}-{self._weights.version}"
-        if self._preparation.source != self._weights.source:
-            self.version += f"-{self._preparation.version}"
+        return self._weights.model(CLIPModel, self._device), self._preparation.processor(CLIPProcessor)

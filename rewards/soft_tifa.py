@@ -94,7 +94,11 @@ class SoftTifa(Reward):
         self._aggregate = aggregate
         self._warned: set[tuple[str, ...]] = set()
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
-        self.version = self._named_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE_VERSION}-{self._aggregate}-{self._model.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse what cannot be asked about, and weights that cannot be used; warn of words that go unasked."""
@@ -105,7 +109,6 @@ class SoftTifa(Reward):
             self._warned.add(unasked)
             _log.warning("%s does not ask about %s in %r", self.name, ", ".join(map(repr, unasked)), prompt.text)
         self._model.load()
-        self.version = self._named_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         rows = [atoms_of(prompt) for prompt in prompts]
@@ -118,9 +121,6 @@ class SoftTifa(Reward):
         )  # [questions, answers]
         right = iter([chances[row, answers.index(atom.answer)].item() for row, (_, atom) in enumerate(asked)])
         return [score_atoms(atoms, [next(right) for _ in atoms], self._aggregate) for atoms in rows]
-
-    def _named_version(self) -> str:
-        return f"{RULE_VERSION}-{self._aggregate}-{self._model.version}"
 
 
 def atoms_of(prompt: Prompt) -> list[Atom]:

@@ -87,20 +87,20 @@ class UnifiedReward(Reward):
             if axis not in AXES:
                 raise UnknownNameError(f"axis of reward {self.name!r}:", axis, AXES)
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
-        self.version = self._named_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE_VERSION}-{'+'.join(self._axes)}-{self._model.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights, so that missing ones are an error before anything starts."""
         super().check(prompt)
         self._model.load()
-        self.version = self._named_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         asked = [INSTRUCTION.replace("{prompt}", prompt.text) for prompt in prompts]
         return [score_reply(reply, self._axes) for reply in self._model.write(images, asked, MOST_TOKENS)]
-
-    def _named_version(self) -> str:
-        return f"{RULE_VERSION}-{'+'.join(self._axes)}-{self._model.version}"
 
 
 def score_reply(reply: str, axes: Sequence[str]) -> Score:

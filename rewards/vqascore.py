@@ -69,13 +69,17 @@ class VqaScore(Reward):
             )
         self._question = question
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
-        self.version = self._named_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        asked = hashlib.sha256(self._question.encode()).hexdigest()[:6]
+        return f"{RULE_VERSION}-{asked}-{self._model.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Load the weights, so that missing ones are an error before anything starts."""
         super().check(prompt)
         self._model.load()
-        self.version = self._named_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         questions = [self._question.replace("{prompt}", prompt.text) for prompt in prompts]
@@ -85,7 +89,3 @@ class VqaScore(Reward):
             Score(yes, {"yes": yes, "yes over no": share}, f"it says yes with probability {yes:.2f}")
             for yes, share in zip(alone, shared, strict=True)
         ]
-
-    def _named_version(self) -> str:
-        asked = hashlib.sha256(self._question.encode()).hexdigest()[:6]
-        return f"{RULE_VERSION}-{asked}-{self._model.version}"

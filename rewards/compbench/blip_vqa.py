@@ -77,13 +77,16 @@ class BlipVqa(Reward):
             raise UsageError(f"reward 'blip-vqa': expected a resolution in pixels, such as 480, not {resolution!r}.")
         self._weights = Weights(self.name, model, revision)
         self._device, self._resolution = device, resolution
-        self._name_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-{self._weights.version}-{self._resolution}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt without noun phrases, and weights that cannot be used."""
         phrases_of(prompt)
         _ = self._loaded
-        self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         asked = [phrases_of(prompt) for prompt in prompts]
@@ -130,9 +133,6 @@ class BlipVqa(Reward):
 
         processor = self._weights.processor(BlipProcessor)
         return self._weights.model(BlipForQuestionAnswering, self._device), processor
-
-    def _name_version(self) -> None:
-        self.version = f"{RULE}-{self._weights.version}-{self._resolution}"
 
 
 def question(phrase: str) -> str:

@@ -95,13 +95,16 @@ class Numeracy(Reward):
         threshold: float = THRESHOLD,
     ) -> None:
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
-        self.version = f"{RULE}-{self._detector.version}"
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-{self._detector.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that counts nothing, and weights that cannot be used."""
         counts_of(prompt)
         self._detector.load()
-        self.version = f"{RULE}-{self._detector.version}"
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         wanted = [counts_of(prompt) for prompt in prompts]

@@ -66,13 +66,16 @@ class Spatial(Reward):
             raise UsageError(f"reward 'spatial': expected near > 0 and cut in [0, 1], not {near!r} and {cut!r}.")
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
         self._near, self._cut = near, cut
-        self._name_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-{self._detector.version}-near {self._near:g}-cut {self._cut:g}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt without a relation, and weights that cannot be used."""
         placement_of(prompt, PLANE)
         self._detector.load()
-        self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         wanted = [placement_of(prompt, PLANE) for prompt in prompts]
@@ -82,6 +85,3 @@ class Spatial(Reward):
             judge = partial(position_score, placement.relation, near=self._near * max(image.size))
             scores.append(score_placement(seen, placement, judge, self._cut))
         return scores
-
-    def _name_version(self) -> None:
-        self.version = f"{RULE}-{self._detector.version}-near {self._near:g}-cut {self._cut:g}"

@@ -69,14 +69,17 @@ class Spatial3d(Reward):
         self._device = device
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
         self._depth_weights = Weights(self.name, depth_model, depth_revision, "depth_model")
-        self._name_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-{self._detector.version}-{self._depth_weights.version}"
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt without a relation, and weights that cannot be used."""
         placement_of(prompt, DEPTH)
         self._detector.load()
         _ = self._depth
-        self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         wanted = [placement_of(prompt, DEPTH) for prompt in prompts]
@@ -103,6 +106,3 @@ class Spatial3d(Reward):
 
         processor = self._depth_weights.processor(AutoImageProcessor)
         return self._depth_weights.model(AutoModelForDepthEstimation, self._device), processor
-
-    def _name_version(self) -> None:
-        self.version = f"{RULE}-{self._detector.version}-{self._depth_weights.version}"

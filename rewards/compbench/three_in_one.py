@@ -104,14 +104,17 @@ class ThreeInOne(Reward):
             ),
             "action": ClipScore(device=device, model=clip, pretrained=pretrained, adjectives=False),
         }
-        self._name_version()
+
+    @property
+    def version(self) -> str:  # type: ignore[override]
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return f"{RULE}-" + "+".join(critic.version for critic in self._critics.values())
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that one of the critics refuses, and weights that cannot be used."""
         with as_part_of(self.name, _OPTIONS):
             for part in parts_of(prompt):
                 self._critics[part].check(prompt)
-        self._name_version()
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         applying = [parts_of(prompt) for prompt in prompts]
@@ -122,9 +125,6 @@ class ThreeInOne(Reward):
             for index, score in zip(rows, scores, strict=True):
                 given[index][part] = score
         return [mean_of(scores) for scores in given]
-
-    def _name_version(self) -> None:
-        self.version = f"{RULE}-" + "+".join(critic.version for critic in self._critics.values())
 
 
 def parts_of(prompt: Prompt) -> tuple[str, ...]:

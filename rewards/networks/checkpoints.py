@@ -59,8 +59,13 @@ class Weights:
     def version(self) -> str:
         """The folder's content, or name and commit on the hub; the commit is known once something was loaded."""
         if self.folder:
-            return content_hash(self.folder)
+            return self._content
         return f"{self.source}@{self._commit() or self.revision or 'main'}"
+
+    @cached_property
+    def _content(self) -> str:
+        assert self.folder
+        return content_hash(self.folder)
 
     def model(self, loader: Any, device: str, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
         """A frozen network in eval mode, by the `from_pretrained` of a transformers class.

@@ -159,7 +159,9 @@ class OpenClip:
                 force_quick_gelu=quick_gelu,
                 image_resize_mode=self._resize,
             )
-            return model.requires_grad_(False).eval(), preprocess, open_clip.get_tokenizer(architecture)
+            tokenizer = open_clip.get_tokenizer(architecture)
+            tokenizer(["a photo"])  # some do not work with every release of transformers
+            return model.requires_grad_(False).eval(), preprocess, tokenizer
 
 
 def _choose(reward: str, model: str, pretrained: str | None) -> Checkpoint:

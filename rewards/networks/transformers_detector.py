@@ -68,12 +68,16 @@ class TransformersDetector:
         self._reward, self._device = reward, device
         self._weights = Weights(reward, source, revision, option="detector")
         self._size = {"shortest_edge": shorter_edge, "longest_edge": shorter_edge * 5 // 3} if shorter_edge else None
-        self.version = self._version()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """What it can find; GenEval's names where GenEval has one. Errors as `load`."""
         return tuple(dict.fromkeys(name for name in self._names.values() if name != _NO_CLASS))
+
+    @property
+    def version(self) -> str:
+        """Exact once the weights are loaded: before, a commit on the hub is not known."""
+        return self._weights.version + (f"@{self._size['shortest_edge']}px" if self._size else "")
 
     def load(self) -> None:
         """Load the weights now.
@@ -163,12 +167,7 @@ class TransformersDetector:
                 f"{architecture or self._config.model_type}, and should be a {' or '.join(MASK_MODELS)}, or a model "
                 "for object detection such as DetrForObjectDetection."
             )
-        loaded = self._weights.model(loader, self._device), self._weights.processor(AutoImageProcessor)
-        self.version = self._version()
-        return loaded
-
-    def _version(self) -> str:
-        return self._weights.version + (f"@{self._size['shortest_edge']}px" if self._size else "")
+        return self._weights.model(loader, self._device), self._weights.processor(AutoImageProcessor)
 
 
 def geneval_name(label: str) -> str:
