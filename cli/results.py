@@ -28,8 +28,7 @@ def show_result(line: dict[str, Any], run: Path, strip: Path | None, seed: int, 
     image = str(run / line["image"]) if line["image"] else None
     if as_json:
         record = {key: line.get(key) for key in JSON_KEYS} | {"image": image, "seed": seed, "run": str(run)}
-        if "error" in line:
-            record["error"] = line["error"]
+        record |= {key: line[key] for key in ("cost", "error") if line.get(key)}
         click.echo(to_json(record))
         return
     click.echo(f"\n{line['prompt']}")
@@ -44,7 +43,8 @@ def _facts(line: dict[str, Any], image: str | None, strip: Path | None) -> list[
     if line["reason"]:
         facts.append(("critic", line["reason"]))
     facts.append(("reasoning", line["reasoning"] or "none"))
-    facts.append(("cost", f"{line['images_decoded']:g} pictures decoded in {line['seconds']:.1f} s"))
+    spent = "".join(f", {amount:,.10g} {name.replace('_', ' ')}" for name, amount in line.get("cost", {}).items())
+    facts.append(("cost", f"{line['images_decoded']:g} pictures decoded in {line['seconds']:.1f} s{spent}"))
     facts.append(("image", str(image)))
     return facts + ([("strip", str(strip))] if strip else [])
 

@@ -54,6 +54,7 @@ class Progress:
         images_decoded: in image budget, i.e. whole pictures.
         initial_reward: of the first picture of step 0.
         seconds: spent so far.
+        cost: what the scores took so far, where a critic counts: tokens, dollars.
         memory: what the critic keeps of this search.
     """
 
@@ -62,6 +63,7 @@ class Progress:
     images_decoded: float
     initial_reward: float | None
     seconds: float
+    cost: dict[str, float] = field(default_factory=dict)
     memory: Memory = field(default_factory=dict)
     method_state: State = field(default_factory=dict)
 

@@ -175,6 +175,7 @@ class RunFolder:
                 "step": best.step,
                 "images_decoded": progress.images_decoded,
                 "seconds": progress.seconds,
+                "cost": progress.cost,
             }
         line |= outcome
         append_line(self.path / "samples.jsonl", line)

@@ -23,7 +23,7 @@ from milr.models.base import UnifiedModel
 from milr.noise import NoiseSource
 from milr.policy import policy_of
 from milr.prompts import Prompt
-from milr.rewards import CachedReward, Memory, Reward, Score, check_prompt, score_safely, settle_safely
+from milr.rewards import CachedReward, Memory, Reward, Score, check_prompt, score_safely, settle_safely, total_cost
 from milr.slots import Slots
 
 
@@ -255,6 +255,7 @@ def _tell(search: _Search, rollouts: list[Rollout], scores: list[Score], seconds
         images_decoded=(before.images_decoded if before else 0.0) + len(rollouts),
         initial_reward=before.initial_reward if before else scores[0].value,
         seconds=search.seconds,
+        cost=total_cost([Score(None, cost=before.cost if before else {}), *scores]),
         memory={name: list(values) for name, values in search.memory.items()},
         method_state=search.method.state(),
     )

@@ -87,6 +87,16 @@ def test_a_picture_that_a_gate_turns_away_is_worth_less_than_any_other_and_less_
     assert reward.name == "1*red"  # the gate is not part of the value
 
 
+def test_one_critic_keeps_its_success_and_several_have_none() -> None:
+    certain = Level(0)
+    certain.target = 0.5
+    assert Composite([Part("red", certain, 2.0)]).target == 1.0
+    assert Composite([Part("red", certain, 1.0, (-1.0, 1.0)), Part("green", Level(1), 0.0, gate=0.0)]).target == 0.75
+    assert Composite([Part("red", certain), Part("green", Level(1))]).target is None
+    assert Composite([Part("red", certain, 1.0, "zscore")]).target is None
+    assert Composite([Part("red", certain, -1.0)]).target is None
+
+
 @pytest.mark.parametrize("combine", ["sum", "min", "product"])
 def test_a_critic_without_a_weight_is_only_watched(combine: Combine) -> None:
     watched = Part("green", Level(1, -math.inf), 0.0)

@@ -8,7 +8,17 @@ loading.py      from names to critics
 
 from milr.rewards.cache import CachedReward
 from milr.rewards.composition import Combine, Composite, Part, Scale
-from milr.rewards.contract import Memory, Reward, Score, check_prompt, image_hash, one_line, score_safely, settle_safely
+from milr.rewards.contract import (
+    Memory,
+    Reward,
+    Score,
+    check_prompt,
+    image_hash,
+    one_line,
+    score_safely,
+    settle_safely,
+    total_cost,
+)
 from milr.rewards.loading import Named, load_reward, parse_reward, parse_scale, parse_settings
 
 __all__ = [
@@ -30,4 +40,5 @@ __all__ = [
     "parse_settings",
     "score_safely",
     "settle_safely",
+    "total_cost",
 ]

@@ -21,7 +21,7 @@ from PIL import Image
 from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards.cache import CachedReward
-from milr.rewards.contract import Memory, Reward, Score, score_safely
+from milr.rewards.contract import Memory, Reward, Score, score_safely, total_cost
 
 Combine = Literal["sum", "min", "product"]
 Scale = tuple[float, float] | Literal["zscore"] | None
@@ -75,6 +75,7 @@ class Composite(Reward):
         self.size_mb = sum(part.reward.size_mb for part in self.parts)
         self._check_parts()
         self.range = self._range()
+        self.target = self._target()
 
     @property
     def version(self) -> str:  # type: ignore[override]
@@ -111,10 +112,8 @@ class Composite(Reward):
     def _joined(self, scores: Sequence[Score]) -> Score:
         values: dict[str, float] = {}
         details: dict[str, float] = {}
-        cost: dict[str, float] = {}
+        cost = total_cost(scores)
         for part, score in zip(self.parts, scores, strict=True):
-            for name, amount in score.cost.items():
-                cost[name] = cost.get(name, 0.0) + amount
             details |= {f"{part.label}/{name}": value for name, value in score.parts.items()}
             if score.value is not None:
                 values[part.label] = score.value
@@ -164,6 +163,14 @@ class Composite(Reward):
         else:
             greatest = _combined([(part.range[1], part.weight) for part in self.counted], self.combine)
         return self._least - sum(shortfalls), greatest
+
+    def _target(self) -> float | None:
+        """Where one critic makes the value, its own; several have no success in common."""
+        if len(self.counted) > 1 or self.counted[0].scale == "zscore" or self.counted[0].reward.target is None:
+            return None
+        part = self.counted[0]
+        success = _normalised(self.counted[0].reward.target, part.scale, _NOTHING)
+        return _combined([(success, part.weight)], self.combine) if part.weight > 0 else None
 
     def _check_parts(self) -> None:
         labels = [part.label for part in self.parts]

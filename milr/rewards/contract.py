@@ -147,6 +147,15 @@ def _plain(score: Score) -> Score:
     return Score(value, parts, reason, None, cost)
 
 
+def total_cost(scores: Sequence[Score]) -> dict[str, float]:
+    """What scores took together."""
+    total: dict[str, float] = {}
+    for score in scores:
+        for name, amount in score.cost.items():
+            total[name] = total.get(name, 0.0) + amount
+    return total
+
+
 def settle_safely(reward: Reward, scores: Sequence[Score], memory: Memory) -> list[Score]:
     """`reward.settle`, of which a mistake is a recorded failure of the step's pictures."""
     try:

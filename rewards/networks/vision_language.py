@@ -42,8 +42,8 @@ class VisionLanguageModel:
 
     @property
     def version(self) -> str:
-        """That of the weights; of weights from the hub it is exact once they are loaded."""
-        return self._weights.version
+        """That of the weights, and of their precision; of weights from the hub it is exact once they are loaded."""
+        return self._weights.version + ("-bf16" if half_on_gpu(self._device) == torch.bfloat16 else "")
 
     def load(self) -> None:
         """Load the weights, so that missing ones are an error before anything starts.

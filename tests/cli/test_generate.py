@@ -185,6 +185,19 @@ def test_a_critic_may_have_a_device_of_its_own(draw: Milr, tmp_path: Path) -> No
     assert draw(*arguments, "--resume", "--set", "reward.scenes-judge.device=auto").code == 0
 
 
+def test_what_a_critic_cost_is_added_up(draw: Milr, tmp_path: Path) -> None:
+    (tmp_path / "paid.py").write_text(
+        "from milr.rewards import Score\n\n\n"
+        "def paid(images, prompts):\n"
+        "    return [Score(0.5, cost={'input_tokens': 1000, 'usd': 0.25}) for _ in images]\n"
+    )
+    run = ("--prompt", APPLE, "--reward", "python:paid.py:paid", "--steps", "1")
+    (record,) = draw(*run, "--json").records
+    assert record["cost"] == {"input_tokens": 4000, "usd": 1.0}
+    assert "4 pictures decoded in" in (shown := draw(*run).stdout)
+    assert ", 4,000 input tokens, 1 usd" in " ".join(shown.split())
+
+
 def test_a_preset_sets_what_the_command_line_does_not(draw: Milr, tmp_path: Path) -> None:
     draw("--prompt", APPLE, "--preset", "paper", "--guidance", "2", "--out", "run")
     config = config_of(tmp_path / "run")
