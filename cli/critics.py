@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from milr import plugins
 from milr.errors import UsageError
 from milr.models.base import UnifiedModel
-from milr.rewards import Reward, load_reward, parse_reward, parse_scale, parse_settings
+from milr.rewards import Reward, load_reward, parse_gates, parse_reward, parse_scale, parse_settings
 
 from .settings import Settings
 
@@ -68,12 +66,4 @@ def _normalise(settings: Settings) -> dict[str, str]:
 
 
 def _gates(settings: Settings) -> dict[str, float]:
-    gates = {}
-    for label, least in parse_settings(settings["gate"], "--gate", "geneval=0").items():
-        try:
-            gates[label] = float(least)
-        except ValueError:
-            gates[label] = math.nan
-        if not math.isfinite(gates[label]):
-            raise UsageError(f"--gate {label}={least}: {least!r} is not a number; write e.g. --gate geneval=0.")
-    return gates
+    return parse_gates(settings["gate"], "--gate")

@@ -27,7 +27,8 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score, one_line
 from milr.secrets import checked_variable
 
-from .networks.checkpoints import batches
+from .networks.batching import batches
+from .serving.bounded import TooLongError, read_bounded
 from .serving.wire import (
     TOKEN_VARIABLE,
     Description,
@@ -190,6 +191,8 @@ class Http(Reward):
             answer = self._bounded(method, f"{self._url}/{path}", body, seconds)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             raise RefusedError(f"{self._url} gives no answer within {seconds:g} s.") from error
+        except TooLongError as error:
+            raise RefusedError(f"{self._url} answers with more than {LONGEST_ANSWER / 1e6:g} MB.") from error
         except httpx.TransportError as error:
             raise UnavailableError(f"nothing answers at {self._url}: {_said(str(error))}.") from error
         except httpx.HTTPError as error:  # an answer that cannot be decoded
@@ -205,17 +208,11 @@ class Http(Reward):
         """A whole answer, of bounded length and in bounded time."""
         import httpx
 
-        end = time.monotonic() + seconds
-        received = bytearray()
+        deadline = time.monotonic() + seconds
         with self._client.stream(method, url, content=body, timeout=seconds) as answer:
-            for chunk in answer.iter_bytes():
-                received += chunk
-                if len(received) > LONGEST_ANSWER:
-                    raise RefusedError(f"{self._url} answers with more than {LONGEST_ANSWER / 1e6:g} MB.")
-                if time.monotonic() > end:
-                    raise RefusedError(f"{self._url} gives no answer within {seconds:g} s.")
+            received = read_bounded(answer, LONGEST_ANSWER, deadline)
         headers = {name: value for name, value in answer.headers.items() if name == "location"}
-        return httpx.Response(answer.status_code, content=bytes(received), headers=headers)
+        return httpx.Response(answer.status_code, content=received, headers=headers)
 
     def _refusal(self, answer: httpx.Response) -> str:
         """Why a request was refused."""

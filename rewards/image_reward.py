@@ -23,7 +23,8 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
 from .aesthetic import linear_layers
-from .networks.checkpoints import Weights, batches
+from .networks.batching import batches
+from .networks.checkpoints import Weights
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

@@ -18,7 +18,8 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from .networks.checkpoints import Weights, batches, once
+from .networks.batching import batches, once
+from .networks.checkpoints import Weights
 
 if TYPE_CHECKING:
     from milr.models.base import ModelFacts

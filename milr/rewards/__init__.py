@@ -19,7 +19,7 @@ from milr.rewards.contract import (
     settle_safely,
     total_cost,
 )
-from milr.rewards.loading import Named, load_reward, parse_reward, parse_scale, parse_settings
+from milr.rewards.loading import Named, load_reward, parse_gates, parse_reward, parse_scale, parse_settings
 
 __all__ = [
     "CachedReward",
@@ -35,6 +35,7 @@ __all__ = [
     "image_hash",
     "load_reward",
     "one_line",
+    "parse_gates",
     "parse_reward",
     "parse_scale",
     "parse_settings",

@@ -40,7 +40,8 @@ class CachedReward(Reward):
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         pairs = zip(images, prompts, strict=True)
-        keys = [(self.version, _identity(prompt), image_hash(image)) for image, prompt in pairs]
+        version = self.version  # of fetched weights, it is read from the disk
+        keys = [(version, _identity(prompt), image_hash(image)) for image, prompt in pairs]
         first: dict[tuple[str, str, str], int] = {}
         for index, key in enumerate(keys):
             if key not in self._known:

@@ -166,11 +166,10 @@ class Composite(Reward):
 
     def _target(self) -> float | None:
         """Where one critic makes the value, its own; several have no success in common."""
-        if len(self.counted) > 1 or self.counted[0].scale == "zscore" or self.counted[0].reward.target is None:
+        part, *others = self.counted
+        if others or part.scale == "zscore" or part.reward.target is None or part.weight < 0:
             return None
-        part = self.counted[0]
-        success = _normalised(self.counted[0].reward.target, part.scale, _NOTHING)
-        return _combined([(success, part.weight)], self.combine) if part.weight > 0 else None
+        return _combined([(_normalised(part.reward.target, part.scale, _NOTHING), part.weight)], self.combine)
 
     def _check_parts(self) -> None:
         labels = [part.label for part in self.parts]

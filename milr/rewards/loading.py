@@ -72,6 +72,17 @@ def parse_settings(texts: Sequence[str], option: str, example: str) -> dict[str,
     return settings
 
 
+def parse_gates(texts: Sequence[str], option: str) -> dict[str, float]:
+    """{"geneval": 0.0} of ["geneval=0"]; errors as `parse_settings`, and a UsageError for what is not a number."""
+    gates = {}
+    for label, text in parse_settings(texts, option, "geneval=0").items():
+        least = _finite(text)
+        if least is None:
+            raise UsageError(f"{option} {label}={text}: {text!r} is not a number; write e.g. {option} geneval=0.")
+        gates[label] = least
+    return gates
+
+
 def parse_scale(text: str) -> Scale:
     """ "zscore", or (0.0, 1.0) of "0:1".
 

@@ -27,7 +27,8 @@ from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
-from ..networks.checkpoints import Weights, batches
+from ..networks.batching import batches
+from ..networks.checkpoints import Weights
 from .noun_phrases import phrases_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
 from ..language.vocabulary import counted
-from ..networks.detection import Box, Detection, overlap
+from ..networks.detection import Box, Detection, common_area, overlap
 from ..networks.open_vocabulary import DEFAULT, LICENCE, SIZE_MB, THRESHOLD, OpenVocabularyDetector
 from .noun_phrases import chunks, leading
 
@@ -174,11 +174,8 @@ def distinct(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def _same(first: Box, second: Box) -> bool:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    common = max(width, 0.0) * max(height, 0.0)
     least = min((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return overlap(first, second) > COVERED or (least > 0 and common / least > COVERED)
+    return overlap(first, second) > COVERED or (least > 0 and common_area(first, second) / least > COVERED)
 
 
 def _without_ending(word: str) -> str:

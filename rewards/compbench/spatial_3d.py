@@ -18,8 +18,9 @@ from PIL import Image
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score
 
+from ..networks.batching import alike
 from ..networks.checkpoints import Weights
-from ..networks.open_vocabulary import DEFAULT, SIZE_MB, THRESHOLD, OpenVocabularyDetector, alike
+from ..networks.open_vocabulary import DEFAULT, SIZE_MB, THRESHOLD, OpenVocabularyDetector
 from .relations import DEPTH, depth_score, placement_of, score_placement
 
 if TYPE_CHECKING:

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from milr.rewards import one_line
 
+from ..serving.bounded import TooLongError, read_bounded
+
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
@@ -234,13 +236,9 @@ class Connection:
         deadline = self._endpoint.clock() + self._endpoint.timeout
         try:
             with self._client.stream("POST", address, json=body) as response:
-                received = bytearray()
-                for chunk in response.iter_bytes():
-                    received += chunk
-                    if self._endpoint.clock() > deadline:  # httpx times single reads, not the whole
-                        raise httpx.ReadTimeout("the reply came too slowly")
-                    if len(received) > LONGEST_REPLY:
-                        raise _AttemptError(f"the reply is longer than {LONGEST_REPLY} bytes", passing=False)
+                received = read_bounded(response, LONGEST_REPLY, deadline, self._endpoint.clock)
+        except TooLongError:
+            raise _AttemptError(f"the reply is longer than {LONGEST_REPLY} bytes", passing=False) from None
         except httpx.TimeoutException:
             raise _AttemptError(f"no answer within {self._endpoint.timeout:g} s", passing=True) from None
         except httpx.RequestError as error:

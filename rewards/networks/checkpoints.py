@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -29,7 +29,6 @@ _WHOLE = 64 * 2**20  # bytes; of a larger file only samples are hashed, so that 
 _END = 2**18  # bytes of a sample
 _SAMPLES = 64  # the first and the last are the file's ends
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -203,19 +202,6 @@ def content_hash(folder: Path) -> str:
                     content.seek(place * (size - _END) // (_SAMPLES - 1))
                     digest.update(content.read(_END))
     return digest.hexdigest()[:12]
-
-
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """At most `size` items at a time, so that memory stays flat."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def once(texts: Sequence[str], embed: Callable[[Sequence[str]], torch.Tensor], size: int) -> torch.Tensor:
-    """[texts, D] of texts that repeat: each is embedded once, `size` at a time."""
-    different = list(dict.fromkeys(texts))
-    embedded = torch.cat([embed(batch) for batch in batches(different, size)])
-    place = {text: row for row, text in enumerate(different)}
-    return embedded[[place[text] for text in texts]]
 
 
 def half_on_gpu(device: str) -> torch.dtype:

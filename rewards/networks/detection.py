@@ -31,11 +31,16 @@ class Detection:
     mask: NDArray[np.bool_] | None = None
 
 
-def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes; 0 where both are empty."""
+def common_area(first: Box, second: Box) -> float:
+    """Of what lies in both boxes."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
-    common = max(width, 0.0) * max(height, 0.0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes; 0 where both are empty."""
+    common = common_area(first, second)
     areas = [max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0) for box in (first, second)]
     union = sum(areas) - common
     return common / union if union > 0 else 0.0

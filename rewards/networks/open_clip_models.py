@@ -18,7 +18,8 @@ from PIL import Image
 from milr.errors import UnknownNameError, UsageError
 from milr.quiet import quiet
 
-from .checkpoints import Weights, batches, content_hash, missing_package, once
+from .batching import batches, once
+from .checkpoints import Weights, content_hash, missing_package
 
 BATCH = 64  # texts or pictures per forward pass; keeps memory flat
 OPENAI = "openai"  # the tag that is meant where an architecture has it

@@ -14,7 +14,7 @@ names. Knows nothing about what should be in a picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,8 @@ from PIL import Image
 
 from milr.errors import PromptError, UsageError
 
-from .checkpoints import Weights, batches
+from .batching import alike
+from .checkpoints import Weights
 from .detection import Detection
 
 DEFAULT = "IDEA-Research/grounding-dino-base"
@@ -166,16 +167,6 @@ class OpenVocabularyDetector:
                 f"{DEFAULT}."
             )
         return model, processor
-
-
-def alike(images: Sequence[Image.Image], size: int) -> Iterator[list[int]]:
-    """Indices of pictures of the same size, at most `size` at a time: padded to a common size, they would score
-    otherwise than alone."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, image in enumerate(images):
-        groups.setdefault(image.size, []).append(index)
-    for group in groups.values():
-        yield from (list(batch) for batch in batches(group, size))
 
 
 def write(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:

@@ -25,7 +25,8 @@ from milr.errors import UsageError
 
 from ..geneval_rule import LIMIT
 from ..language.vocabulary import CLASSES
-from .checkpoints import Weights, batches
+from .batching import alike
+from .checkpoints import Weights
 from .detection import Box, Detection
 
 BATCH = 4  # pictures per forward pass; keeps memory flat
@@ -95,13 +96,10 @@ class TransformersDetector:
         `load`.
         """
         found: dict[int, dict[str, list[Detection]]] = {}
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            by_size.setdefault(image.size, []).append(index)
-        for (width, height), indexes in by_size.items():
-            for batch in batches(indexes, BATCH):
-                detected = self._detect([images[index].convert("RGB") for index in batch], (height, width))
-                found.update(zip(batch, map(_by_class, detected), strict=True))
+        for batch in alike(images, BATCH):
+            width, height = images[batch[0]].size
+            detected = self._detect([images[index].convert("RGB") for index in batch], (height, width))
+            found.update(zip(batch, map(_by_class, detected), strict=True))
         return [found[index] for index in range(len(images))]
 
     def _detect(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Iterable[Iterable[Detection]]:

@@ -23,7 +23,8 @@ from PIL import Image
 
 from milr.errors import UsageError
 
-from .checkpoints import Weights, batches, half_on_gpu
+from .batching import batches
+from .checkpoints import Weights, half_on_gpu
 
 BATCH = 16  # (picture, text) pairs per forward pass; keeps memory flat
 

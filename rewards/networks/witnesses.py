@@ -18,7 +18,7 @@ from PIL import Image
 from milr.errors import UsageError
 
 from ..language.vocabulary import COLORS
-from .checkpoints import batches
+from .batching import batches
 from .colors import ColorNamer
 from .detection import Detection
 from .transformers_detector import TransformersDetector

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import huggingface_hub
@@ -15,7 +14,7 @@ from transformers import CLIPModel
 
 from milr.errors import UsageError
 from milr_rewards.networks import checkpoints
-from milr_rewards.networks.checkpoints import Weights, batches, content_hash, half_on_gpu, once
+from milr_rewards.networks.checkpoints import Weights, content_hash, half_on_gpu
 from tests.rewards.tiny_embeddings import pickscore_folder
 
 
@@ -111,21 +110,6 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
 def test_a_file_that_a_folder_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"reward 'hps' has no weights: there is no file '.*weights\.pt'"):
         Weights("hps", str(tmp_path)).file("weights.pt")
-
-
-def test_batches_keep_order_and_size() -> None:
-    assert [list(batch) for batch in batches([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
-
-
-def test_texts_that_repeat_are_embedded_once() -> None:
-    asked: list[list[str]] = []
-
-    def embed(texts: Sequence[str]) -> torch.Tensor:
-        asked.append(list(texts))
-        return torch.tensor([[float(len(text))] for text in texts])
-
-    assert once(["a", "ccc", "a", "bb"], embed, 2).squeeze(-1).tolist() == [1, 3, 1, 2]
-    assert asked == [["a", "ccc"], ["bb"]]
 
 
 def test_half_precision_is_for_gpus() -> None:

@@ -11,7 +11,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from milr.errors import PromptError, UsageError
 from milr_rewards.networks import open_vocabulary
 from milr_rewards.networks.detection import Detection, overlap
-from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector, alike, write
+from milr_rewards.networks.open_vocabulary import OpenVocabularyDetector, write
 from tests.rewards.tiny_compbench import PICTURES, tiny_dpt_folder, tiny_grounding_dino_folder, tiny_owl_folder
 
 NAMES = [["cat", "coat rack"], ["dog"], ["coat rack", "vase", "cat"], []]
@@ -133,10 +133,6 @@ def test_a_name_without_letters_is_refused() -> None:
 def test_more_names_than_the_text_holds_are_refused(dino_folder: Path) -> None:
     with pytest.raises(UsageError, match="140 names are too many"):
         OpenVocabularyDetector("spatial", str(dino_folder)).detect(PICTURES[:1], [[f"cat{i}" for i in range(140)]])
-
-
-def test_pictures_are_grouped_by_size_in_their_order() -> None:
-    assert list(alike(PICTURES, 2)) == [[0, 1], [3], [2]]
 
 
 def test_the_version_changes_with_threshold_and_files(dino_folder: Path, owl_folder: Path) -> None:
