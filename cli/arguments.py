@@ -11,7 +11,7 @@ import click
 
 from milr.errors import UnknownNameError, UsageError
 
-SET_KINDS = {"method": "methods", "reward": "rewards"}
+SET_KINDS = {"method": "methods", "reward": "rewards", "judge": "rewards"}
 
 
 class Whole(click.IntRange):

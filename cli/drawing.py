@@ -1,15 +1,17 @@
-"""Carrying out `milr generate`: load, check, open the run folder, and pass each event to the disk and to the person."""
+"""Carrying out a search from the command line: load, check, open the run folder, pass each event to disk and person."""
 
 from __future__ import annotations
 
 import math
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -34,6 +36,20 @@ from .results import show_result
 from .settings import Settings, without_address
 
 Search = Callable[..., Iterator[Event]]
+Show = Callable[[Key, Record], None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What searches with these settings need.
+
+    Attributes:
+        critics: as they were named.
+    """
+
+    model: UnifiedModel
+    reward: Reward
+    critics: Sequence[str]
 
 
 def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
@@ -43,37 +59,24 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         UsageError: something asked for cannot be; nothing was written.
         RunError: the work cannot go on; what was done is kept.
     """
-    _check_plugins(settings)
-    model = load_model(settings["model"], settings["device"], settings["dtype"], quantize=settings["quantize"])
-    names = critic_names(settings, model)
-    reward = load_critics(settings, names, model)
-    sampling = _sampling(settings, model)
-    search = partial(
-        refine,
-        model,
-        prompts,
-        reward,
-        settings["method"],
-        steps=settings["steps"],
-        samples=settings["samples"],
-        images=settings["images"],
-        seed=settings["seed"],
-        sampling=sampling,
-        batch=settings["batch"],
-        overlap=settings["overlap"],
-        target=math.nan if settings["target"] == "none" else settings["target"],
-        budget=settings["budget"],
-        keep=settings["keep"],
-        method_options=settings.plugin_options("method").get(settings["method"], {}),
-    )
-    search()  # refuses what cannot be, before the folder is made; no work is done until its events are read
-    _warn_of_unknown_words(model, prompts)
-    identity = _identity(settings, prompts, model, reward, names, sampling)
+    check_plugins(settings)
+    loaded = load(settings, load_from(settings))
+    search = search_for(settings, loaded, prompts)
+    warn_of_unknown_words(loaded.model, prompts)
+    identity = identify(settings, loaded, prompts)
     with open_run(out, identity, resume=settings["resume"], keep_steps=settings["keep_steps"]) as run:
-        return _follow(run, search, settings)
+        show = partial(_show, run, settings["seed"], settings["json"])
+        for key in keys_of(run):
+            if key in run.finished:
+                show(key, run.finished[key])
+        failed = follow(run, search, settings, show, f"milr generate --resume --out {shlex.quote(str(run.path))}")
+        total = len(keys_of(run))
+    if failed:
+        click.echo(f"milr: {failed} of {total} images failed; {out / 'samples.jsonl'} says why.", err=True)
+    return 1 if failed else 0
 
 
-def _check_plugins(settings: Settings) -> None:
+def check_plugins(settings: Settings) -> None:
     """Names and options of all plugins, before a model is loaded."""
     method_options = settings.plugin_options("method").get(settings["method"], {})
     plugin = plugins.find("methods", settings["method"])
@@ -81,28 +84,53 @@ def _check_plugins(settings: Settings) -> None:
     check_critics(settings)
 
 
-def _sampling(settings: Settings, model: UnifiedModel) -> Sampling:
-    given = {name: settings[name] for name in ("guidance", "temperature", "reasoning_temperature")}
-    return replace(default_sampling(model), **{name: value for name, value in given.items() if value is not None})
+def load_from(settings: Settings) -> UnifiedModel:
+    """The model of a run."""
+    return load_model(settings["model"], settings["device"], settings["dtype"], quantize=settings["quantize"])
 
 
-def _warn_of_unknown_words(model: UnifiedModel, prompts: Sequence[Prompt]) -> None:
-    words = dict.fromkeys(word for prompt in prompts for word in model.unknown_words(prompt.text))
-    if words:
-        listed = ", ".join(repr(word) for word in words)
-        click.echo(f"milr: {model.facts.name} does not know {listed}; it draws what it knows.", err=True)
+def load(settings: Settings, model: UnifiedModel) -> Loaded:
+    """The critics of a run beside its model."""
+    names = critic_names(settings, model)
+    return Loaded(model, load_critics(settings, names, model), names)
 
 
-def _identity(
-    settings: Settings,
-    prompts: Sequence[Prompt],
-    model: UnifiedModel,
-    reward: Reward,
-    names: Sequence[str],
-    sampling: Sampling,
-) -> Identity:
+def search_for(
+    settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], targets: Mapping[str, float] | None = None
+) -> Search:
+    """The search, which has refused what cannot be; no work is done until its events are read.
+
+    Args:
+        targets: rewards that are enough, by prompt id, where no --target is given.
+    """
+    target = math.nan if settings["target"] == "none" else settings["target"]
+    search = partial(
+        refine,
+        loaded.model,
+        prompts,
+        loaded.reward,
+        settings["method"],
+        steps=settings["steps"],
+        samples=settings["samples"],
+        images=settings["images"],
+        seed=settings["seed"],
+        sampling=_sampling(settings, loaded.model),
+        batch=settings["batch"],
+        overlap=settings["overlap"],
+        target=targets if target is None else target,
+        budget=settings["budget"],
+        keep=settings["keep"],
+        method_options=settings.plugin_options("method").get(settings["method"], {}),
+    )
+    search()
+    return search
+
+
+def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], **more: Any) -> Identity:
+    """Who the run is; `more` is what a reader may want to know besides."""
+    model, sampling = loaded.model, _sampling(settings, loaded.model)
     resolved = {
-        "reward": [without_address(name) for name in names],
+        "reward": [without_address(name) for name in loaded.critics],
         "dtype": str(model.dtype).removeprefix("torch."),
         "guidance": sampling.guidance,
         "temperature": sampling.temperature,
@@ -118,21 +146,33 @@ def _identity(
         "overlap": settings["overlap"],
         "incidental": settings.incidental(),
         "model_licence": model.facts.licence,
+        **more,
     }
-    return Identity(settings.configuration() | resolved, prompts, model.fingerprint(), reward.version, facts)
+    config = dict(sorted((settings.configuration() | resolved).items()))
+    return Identity(config, prompts, model.fingerprint(), loaded.reward.version, facts)
 
 
-def _follow(run: RunFolder, search: Search, settings: Settings) -> int:
-    """Read the events of the search to their end; returns the exit code."""
-    keys = [(prompt.id, index) for prompt in run.identity.prompts for index in range(settings["images"])]
-    show = partial(_show, run, settings["seed"], settings["json"])
-    for key in keys:
-        if key in run.finished:
-            show(key, run.finished[key])
-    waiting = len(keys) - len(run.finished)
+def keys_of(run: RunFolder) -> list[Key]:
+    """Every picture that a run is to have."""
+    images = int(run.identity.config["images"])
+    return [(prompt.id, index) for prompt in run.identity.prompts for index in range(images)]
+
+
+def follow(run: RunFolder, search: Search, settings: Settings, show: Show, how_to_go_on: str) -> int:
+    """Read the events of a search to their end; returns how many pictures failed.
+
+    Raises:
+        click.exceptions.Exit: interrupted; what to do was said.
+        RunError: the work cannot go on; what was done is kept.
+    """
+    keys = keys_of(run)
     failed = 0
     try:
-        with ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"]) as display:
+        with ExitStack() as stack:
+            waiting = len(keys) - len(run.finished)
+            display = stack.enter_context(
+                ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"])
+            )
             for event in search(skip=frozenset(run.finished), resume=run.resumable):
                 line = run.record(event)
                 display.show(event)
@@ -141,20 +181,34 @@ def _follow(run: RunFolder, search: Search, settings: Settings) -> int:
                     with display.aside():
                         show((event.prompt.id, event.image_index), line)
     except KeyboardInterrupt:
-        command = f"milr generate --resume --out {shlex.quote(str(run.path))}"
         click.echo(
             f"milr: interrupted; {len(run.finished)} of {len(keys)} images are done and the state of the others is "
-            f"saved. Go on with: {command}",
+            f"saved. Go on with: {how_to_go_on}",
             err=True,
         )
-        return 130
+        raise click.exceptions.Exit(130) from None
     except torch.OutOfMemoryError as error:
         raise RunError(
             "the device is out of memory even for one picture; go on with --resume and another --device or --dtype."
         ) from error
-    if failed:
-        click.echo(f"milr: {failed} of {len(keys)} images failed; {run.path / 'samples.jsonl'} says why.", err=True)
-    return 1 if failed else 0
+    return failed
+
+
+def warn_of_unknown_words(model: UnifiedModel, prompts: Sequence[Prompt]) -> None:
+    """Says which words of the prompts a model was never taught."""
+    words = list(dict.fromkeys(word for prompt in prompts for word in model.unknown_words(prompt.text)))
+    if words:
+        more = f" and {len(words) - _SHOWN} more words" if len(words) > _SHOWN else ""
+        listed = ", ".join(repr(word) for word in words[:_SHOWN])
+        click.echo(f"milr: {model.facts.name} does not know {listed}{more}; it draws what it knows.", err=True)
+
+
+_SHOWN = 20  # unknown words that are listed
+
+
+def _sampling(settings: Settings, model: UnifiedModel) -> Sampling:
+    given = {name: settings[name] for name in ("guidance", "temperature", "reasoning_temperature")}
+    return replace(default_sampling(model), **{name: value for name, value in given.items() if value is not None})
 
 
 def _show(run: RunFolder, seed: int, as_json: bool, key: Key, line: Record) -> None:

@@ -28,7 +28,7 @@ def list_plugins(kind: str, name: str | None) -> None:
     if not rows:
         click.echo(f"no {kind} are installed.", err=True)
         return
-    for line in _table(_HEADER, rows):
+    for line in table(_HEADER, rows):
         click.echo(line)
 
 
@@ -38,7 +38,7 @@ def _describe(plugin: Plugin) -> None:
     _, *row = _row(plugin)
     click.echo(f"{plugin.name}: {inspect.getdoc(target) or row[0]}\n")
     facts = zip(_HEADER[2:], row[1:], strict=True)
-    for line in _table(["", ""], [[label, value] for label, value in facts if value])[1:]:
+    for line in table(["", ""], [[label, value] for label, value in facts if value])[1:]:
         click.echo(line)
     for option in options_of(target):
         default = "" if option.default is option.empty else f"  (default: {option.default!r})"
@@ -69,7 +69,7 @@ def _extra(plugin: Plugin) -> str:
     return ", ".join(extras)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned columns; those that are empty throughout are left out."""
     kept = [column for column in range(len(header)) if any(row[column] for row in rows)]
     lines = [[header[column] for column in kept], *([row[column] for column in kept] for row in rows)]

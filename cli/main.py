@@ -16,9 +16,13 @@ import click
 from milr import __version__
 from milr.errors import MilrError
 
+from .compare import compare
+from .data import data
 from .doctor import doctor
+from .evaluate import evaluate
 from .generate import generate
 from .listing import list_plugins
+from .merge import merge
 from .serve_reward import serve_reward
 
 INTERRUPTED = 130
@@ -32,7 +36,11 @@ def milr() -> None:
 
 
 milr.add_command(generate)
+milr.add_command(evaluate)
+milr.add_command(merge)
+milr.add_command(compare)
 milr.add_command(list_plugins)
+milr.add_command(data)
 milr.add_command(doctor)
 milr.add_command(serve_reward)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import click
 from tqdm import tqdm
@@ -79,3 +79,22 @@ class ProgressDisplay:
     def _say(self, line: str) -> None:
         if self._style == "lines":
             click.echo(line, err=True)
+
+
+@contextmanager
+def judging_progress(style: Style) -> Iterator[Callable[[str, int, int], None]]:
+    """What tells the person how far a judge is: called with its name, pictures done and pictures to do."""
+    bars: dict[str, tqdm[Any]] = {}
+
+    def report(judge: str, done: int, total: int) -> None:
+        if style == "lines" and done == total:
+            click.echo(f"{judge}: {done} pictures judged", err=True)
+        if judge not in bars:
+            bars[judge] = tqdm(total=total, desc=judge, unit="picture", disable=style != "bar", dynamic_ncols=True)
+        bars[judge].update(done - bars[judge].n)
+
+    try:
+        yield report
+    finally:
+        for bar in bars.values():
+            bar.close()

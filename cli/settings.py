@@ -18,15 +18,18 @@ from click.core import ParameterSource
 from milr import plugins
 from milr.errors import UnknownNameError, UsageError
 
-from .arguments import parse_set, parse_value, split_key
+from .arguments import SET_KINDS, parse_set, parse_value, split_key
 
 Layer = dict[str, Any]
 
-# Options of `milr generate` that say how pictures are made; with plugin options, they are a run's configuration.
+# Options that say how pictures are made; with plugin options, they are a run's configuration.
 CONFIGURING = frozenset(
     {"model", "dtype", "quantize", "reward", "method", "steps", "samples", "images", "seed", "target", "budget", "keep"}
     | {"guidance", "temperature", "reasoning_temperature", "combine", "normalise", "gate"}
+    | {"benchmark", "protocol", "categories", "limit", "shard"}
 )
+# What is done with the pictures of an evaluation: remembered, and may change.
+_AFTERWARDS = ("judge", "held_out", "controls")
 # Those of them that name critics.
 _OF_CRITICS = ("reward", "normalise", "gate")
 # Options that stand for an option of the chosen method.
@@ -60,6 +63,7 @@ class Settings:
         Plugin options that say where and how fast, and the critics with the addresses at which they are reached.
         """
         options = {name: value for name, value in self.values.items() if "." in name and not _decides(name)}
+        options |= {name: self.values[name] for name in _AFTERWARDS if self.values.get(name)}
         critics = {name: self.values[name] for name in _OF_CRITICS if self.values.get(name)}
         return options | {name: texts for name, texts in critics.items() if any(map(_has_address, texts))}
 
@@ -67,8 +71,15 @@ class Settings:
         """The part of `configuration` that the user gave."""
         return {name: value for name, value in self.configuration().items() if name in self.said}
 
+    def given(self, **values: Any) -> Settings:
+        """The same with other values; those of another method fall away with it."""
+        kept = dict(self.values)
+        if values.get("method", kept["method"]) != kept["method"]:
+            kept = {name: value for name, value in kept.items() if not name.startswith("method.")}
+        return Settings(kept | values, self.said)
+
     def plugin_options(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Options of the plugins of a kind ("method", "reward"), by plugin name."""
+        """Options of the plugins of a kind ("method", "reward", "judge"), by plugin name."""
         options: dict[str, dict[str, Any]] = {}
         for key, value in self.values.items():
             if "." in key and split_key(key)[0] == kind:
@@ -121,10 +132,13 @@ def checked_layer(context: click.Context, values: Mapping[str, Any], source: str
         UnknownNameError: there is no such option.
         UsageError: a value that the option refuses; `source` names where it stands.
     """
-    options = {option.name: option for option in context.command.params if option.name not in NOT_IN_A_FILE}
+    params = [option for option in context.command.params if option.name not in NOT_IN_A_FILE]
+    options = {option.name: option for option in params}
+    names = {text.lstrip("-").replace("-", "_"): option.name for option in params for text in option.opts}
     layer: Layer = {}
     for given, value in values.items():
         name = given.replace("-", "_")
+        name = names.get(name) or name
         if "." in given:
             split_key(given)
             layer[given] = parse_value(value)
@@ -184,7 +198,9 @@ def _decides(name: str) -> bool:
     if "." not in name:
         return False
     kind, plugin, option = split_key(name)
-    return option not in getattr(plugins.find(f"{kind}s", plugin).load(), "incidental", ())
+    if kind == "judge":
+        return False
+    return option not in getattr(plugins.find(SET_KINDS[kind], plugin).load(), "incidental", ())
 
 
 def _is_for_another_method(key: str, method: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,22 @@ def remove_parts(folder: Path) -> None:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one record to a JSON-lines file and bring it to the disk.
+    """Append one record to a JSON-lines file and bring it to the disk; errors as `append_lines`."""
+    append_lines(path, [record])
+
+
+def append_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Append records to a JSON-lines file and bring them to the disk.
 
     Raises:
         RunError: the disk refuses; at worst the last line is torn.
     """
-    line = to_json(record) + "\n"
+    lines = "".join(to_json(record) + "\n" for record in records)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
         with path.open("ab") as file:
-            file.write(line.encode())
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
         if is_new:

@@ -37,7 +37,7 @@ class Identity:
         """Write `run.json`."""
         prompts = [{"id": prompt.id, "prompt": prompt.text, **prompt.metadata} for prompt in self.prompts]
         content = {
-            "config": dict(sorted(self.config.items())),
+            "config": dict(self.config),
             "model_fingerprint": self.model_fingerprint,
             "reward_version": self.reward_version,
             "facts": dict(self.facts),

@@ -3,7 +3,7 @@
     RUN/  run.json                          identity of the run
           samples.jsonl                     one line per finished prompt and image
           trace/<id>.jsonl                  one line per step
-          images/<id>-<index>.png           the best picture so far
+          images/<id>-<index>.png           the best picture so far; benchmarks have layouts of their own
           steps/<id>-<index>/<step>-<k>.png the pictures that a strip shows; all of them with `keep_steps`
           state/<id>-<index>.safetensors    where an unfinished search stands; at most one step old
 
@@ -16,11 +16,11 @@ from __future__ import annotations
 import io
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -68,6 +68,11 @@ def check_folder(path: Path, resume: bool) -> None:
 class RunFolder:
     """An open run folder. Use `open_run`.
 
+    Args:
+        keep_steps: keep every picture of every step.
+        frames: keep those that `frames` gives until they are forgotten.
+        places: where the best pictures lie below images/, by key; for those that are not there, the usual place.
+
     Attributes:
         path: the folder.
         identity: of the run.
@@ -75,8 +80,16 @@ class RunFolder:
         resumable: progress of searches that were interrupted.
     """
 
-    def __init__(self, path: Path, identity: Identity, keep_steps: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        keep_steps: bool = False,
+        frames: bool = True,
+        places: Mapping[Key, PurePosixPath] | None = None,
+    ) -> None:
         self.path, self.identity, self.keep_steps = path, identity, keep_steps
+        self._keep_frames, self._places = frames, places or {}
         remove_parts(path)
         lines = keep_lines(path / "samples.jsonl", self._is_done)  # the others are done again
         self.finished: dict[Key, Record] = {_key(line): line for line in lines}
@@ -100,7 +113,7 @@ class RunFolder:
 
     def image_path(self, key: Key) -> Path:
         """Where the best picture of a search is."""
-        return self.path / "images" / f"{_name(key)}.png"
+        return self.path / "images" / self._places.get(key, f"{_name(key)}.png")
 
     def frames(self, key: Key) -> list[Frame]:
         """The model's own picture and each one that was better than all before, in order; none once forgotten."""
@@ -125,7 +138,7 @@ class RunFolder:
 
     def _record_step(self, key: Key, step: Step, progress: Progress, improved: bool) -> None:
         best = progress.best.sample if improved else None
-        shown = {best, 0 if step.index == 0 else None}
+        shown = {best, 0 if step.index == 0 else None} if self._keep_frames else set()
         for sample, rollout in enumerate(step.rollouts):
             if self.keep_steps or sample in shown:
                 write_file(self._step_path(key, step.index, sample), _png(rollout.image))
@@ -240,7 +253,13 @@ class RunFolder:
 
 @contextmanager
 def open_run(
-    path: str | Path, identity: Identity, *, resume: bool = False, keep_steps: bool = False
+    path: str | Path,
+    identity: Identity,
+    *,
+    resume: bool = False,
+    keep_steps: bool = False,
+    frames: bool = True,
+    places: Mapping[Key, PurePosixPath] | None = None,
 ) -> Iterator[RunFolder]:
     """A new run folder, or with `resume` one that goes on; held against other processes while open.
 
@@ -262,7 +281,7 @@ def open_run(
             identity.write(path)
         else:
             check_same(saved, identity, path)
-        yield RunFolder(path, identity, keep_steps)
+        yield RunFolder(path, identity, keep_steps, frames, places)
     finally:
         lock.release()
 

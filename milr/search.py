@@ -54,7 +54,7 @@ def refine(
     sampling: Sampling | None = None,
     batch: int | None = None,
     overlap: bool = False,
-    target: float | None = None,
+    target: float | Mapping[str, float] | None = None,
     budget: float | None = None,
     keep: str = "best",
     method_options: Mapping[str, Any] | None = None,
@@ -71,7 +71,8 @@ def refine(
         batch: searches that travel together; what fits into memory when not given.
         overlap: score one half of them while the other half is decoded. Worth it with critics that take longer than
             decoding, such as one behind a network: two halves take longer to decode than one whole.
-        target: the reward at which a search is done; the critic's own when not given. NaN for none at all.
+        target: the reward at which a search is done, or one by prompt id; the critic's own where none is given. NaN for
+            none at all.
         budget: pictures that one search may decode; a step that would exceed it is not begun.
         keep: "best" returns the best picture seen; "last" the latest one, as the published code does.
         skip: (prompt id, image index) pairs that are done already.
@@ -93,7 +94,6 @@ def refine(
     if budget is not None and not budget >= 1:
         raise UsageError(f"budget is {budget!r}; it must be at least 1 picture.")
     reward = CachedReward(reward)
-    reward_target = reward.target if target is None else target
     sampling = sampling or default_sampling(model)
     for prompt in prompts:
         model.check_prompt(prompt.text)
@@ -115,7 +115,8 @@ def refine(
         return Started(search.prompt, search.image_index, search.steps_done)
 
     def ending(search: _Search) -> Event | None:
-        why = _reason_to_stop(search, steps, samples, reward_target, budget)
+        wanted = target.get(search.prompt.id) if isinstance(target, Mapping) else target
+        why = _reason_to_stop(search, steps, samples, reward.target if wanted is None else wanted, budget)
         return None if why is None else _ending(search, why)
 
     slots = Slots(

@@ -62,6 +62,7 @@ class Aesthetic(Reward):
         self._device, self._file = device, file
         self._weights = Weights(self.name, model)
         self._clip = OpenClip(self.name, clip, device=device, option="clip")
+        self.kin = self._weights.kin | self._clip.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

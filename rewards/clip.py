@@ -60,6 +60,7 @@ class Clip(Reward):
             model = EMBEDDED if facts is not None and facts.name == EMBEDDED_WORLD else DEFAULT
         source = str(_WEIGHTS / EMBEDDED) if model == EMBEDDED else model
         self._clip = OpenClip(self.name, source, pretrained, device=device)
+        self.kin = self._clip.kin
         self.version = self._clip.version
         self.size_mb = self._clip.size_mb or self.size_mb
 

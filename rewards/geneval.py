@@ -1,4 +1,4 @@
-"""The critic `geneval` and the judge `scenes-judge`: GenEval's rule over what a detector finds in a picture.
+"""The critic `geneval`, and the judges `scenes-judge` and `scenes-third`: GenEval's rule over what a detector finds.
 
 What must be in the picture comes from the prompt's metadata in GenEval's form, or is parsed from its text.
 
@@ -6,7 +6,8 @@ Pictures of `mini` are looked at by detectors that ship with milr and know the s
 else. They find objects and name their colours in one pass, and their scores mean the same for every prompt: the
 threshold is 0.3 for counting too (at 0.5, two or three points of counting are lost on true scenes), where the official
 detector wants 0.9. `geneval` steers a search, `scenes-judge` reports on it: another network, another seed, other
-augmentations. A search against the judge is an oracle's.
+augmentations. A search against the judge is an oracle's, and `scenes-third` reports on it: a third network, of
+attention instead of convolutions.
 
 Real pictures are looked at by a detector of transformers, and CLIP names the colours. The default is the official
 pair, Mask2Former with Swin-S and OpenAI's ViT-L/14, with the official thresholds and scale of pictures; but Mask2Former
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 
     from .networks.detection import Detection
 
-__all__ = ["GenEval", "ScenesJudge", "grade", "grade_dense", "grade_share", "score_objects"]
+__all__ = ["GenEval", "ScenesJudge", "ScenesThird", "grade", "grade_dense", "grade_share", "score_objects"]
 
 MODES = ("dense", "share", "binary")
-EMBEDDED = ("scenes-critic", "scenes-judge", "scenes-third")  # the last one is there to check the judge
+EMBEDDED = ("scenes-critic", "scenes-judge", "scenes-third")
 EMBEDDED_WORLD = "mini"  # the model whose pictures the embedded detectors know
 MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
 CLIP = "ViT-L-14"
@@ -112,6 +113,7 @@ class GenEval(Reward):
             edge = SHORTER_EDGE if source == MASK2FORMER else None
             detects = TransformersDetector(self.name, source, device, revision, shorter_edge=edge)
             self._witness = RealWitness(detects, ColorNamer(self.name, colors, device))
+        self.kin = self._witness.kin
         usual = THRESHOLD if isinstance(source, Path) else COUNTING_THRESHOLD
         self._threshold = self._checked("threshold", threshold, THRESHOLD)
         self._counting_threshold = self._checked("counting_threshold", counting_threshold, usual)
@@ -197,6 +199,14 @@ class ScenesJudge(GenEval):
         self, *, facts: ModelFacts | None = None, device: str = "cpu", mode: str = "binary", detector: str = "auto"
     ) -> None:
         super().__init__(facts=facts, device=device, mode=mode, detector=detector)
+
+
+class ScenesThird(ScenesJudge):
+    """A judge of pictures that a search made against the other judge: the rule over the third embedded detector."""
+
+    name = "scenes-third"
+    checkpoint = "scenes-third"
+    embedded = "scenes-third"
 
 
 def score_objects(

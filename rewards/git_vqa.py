@@ -65,6 +65,7 @@ class GitVqa(Reward):
         self._device = device
         self._warned: set[tuple[str, ...]] = set()
         self._weights = Weights(self.name, model, revision)
+        self.kin = self._weights.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

@@ -78,6 +78,7 @@ class GroundingDino(Reward):
         if counts not in get_args(Counts):
             raise UnknownNameError(f"counts of reward {self.name!r}:", counts, get_args(Counts))
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
+        self.kin = self._detector.kin
         self._counts = counts
 
     @property

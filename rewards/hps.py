@@ -58,6 +58,7 @@ class Hps(Reward):
     ) -> None:
         self._device, self._file, self._architecture = device, file, architecture
         self._weights = Weights(self.name, model)
+        self.kin = self._weights.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

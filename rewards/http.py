@@ -122,6 +122,7 @@ class Http(Reward):
         self.version = f"http-{served.name}@{served.version}"
         self.range, self.target, self.needs = served.range, served.target, served.needs
         self.licence, self.size_mb = served.licence, served.size_mb
+        self.kin = served.kin or frozenset({f"{self.scheme}:{address}"})
 
     def check(self, prompt: Prompt) -> None:
         """Ask the server; errors as of the critic that is served.

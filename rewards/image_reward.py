@@ -90,6 +90,7 @@ class ImageReward(Reward):
     ) -> None:
         self._device = device
         self._weights = Weights(self.name, model)
+        self.kin = self._weights.kin
         self._words = Weights(
             self.name, tokenizer or (model if self._weights.folder else TOKENIZER), option="tokenizer"
         )

@@ -114,6 +114,7 @@ class Judge(Reward):
                 raise UsageError(f"reward.judge.{option} is at least {least}, not {given}.")
         self._preset = PRESETS[address or preset]
         self._model = model or self._preset.model
+        self.kin = frozenset({self._model})
         self._host = _host(url)
         self._concurrency = concurrency
         self._limits = {

@@ -26,7 +26,7 @@ from PIL import Image
 
 from milr.errors import UnknownNameError
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score, score_safely
+from milr.rewards import Reward, Score, kin_of, score_safely
 
 from .language.requirements import requirements_of
 from .networks.checkpoints import as_part_of
@@ -91,6 +91,7 @@ class Mixed(Reward):
         sources = {"grounding-dino": grounding_dino, "git-vqa": git, "unified-reward": unified, "hps": hps}
         self._critics = {name: _critic(name, facts, device, sources[name]) for name in _RECIPES[recipe][0]}
         self.size_mb = sum(critic.size_mb for critic in self._critics.values())
+        self.kin = kin_of(self._critics.values())
 
     @property
     def version(self) -> str:  # type: ignore[override]

@@ -59,6 +59,7 @@ class PickScore(Reward):
     ) -> None:
         self._device = device
         self._weights = Weights(self.name, model)
+        self.kin = self._weights.kin
         self._preparation = Weights(
             self.name, processor or (model if self._weights.folder else PROCESSOR), option="processor"
         )

@@ -57,6 +57,7 @@ class SelfAnswers(Reward):
                 "Choose another critic, see 'milr list rewards'."
             )
         self._reader = reader
+        self.kin = frozenset({reader.facts.name})
         # A run's identity holds the fingerprint of the weights; here their name is enough.
         self.version = f"{QUESTIONS_VERSION}-{reader.facts.name}"
         self._warned: set[tuple[str, ...]] = set()

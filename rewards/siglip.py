@@ -53,6 +53,7 @@ class Siglip(Reward):
         pretrained: str | None = None,
     ) -> None:
         self._siglip = OpenClip(self.name, model, pretrained, device=device)
+        self.kin = self._siglip.kin
         self.version = f"{RULE_VERSION}-{self._siglip.version}"
 
     def check(self, prompt: Prompt) -> None:

@@ -94,6 +94,7 @@ class SoftTifa(Reward):
         self._aggregate = aggregate
         self._warned: set[tuple[str, ...]] = set()
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
+        self.kin = self._model.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

@@ -87,6 +87,7 @@ class UnifiedReward(Reward):
             if axis not in AXES:
                 raise UnknownNameError(f"axis of reward {self.name!r}:", axis, AXES)
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
+        self.kin = self._model.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

@@ -69,6 +69,7 @@ class VqaScore(Reward):
             )
         self._question = question
         self._model = VisionLanguageModel(Weights(self.name, model, revision), device)
+        self.kin = self._model.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

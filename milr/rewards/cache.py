@@ -25,6 +25,7 @@ class CachedReward(Reward):
         self.reward = reward
         self.name, self.range, self.target, self.needs = reward.name, reward.range, reward.target, reward.needs
         self.checkpoint, self.licence, self.size_mb = reward.checkpoint, reward.licence, reward.size_mb
+        self.kin = reward.kin
         self._known: dict[tuple[str, str, str], Score] = {}
 
     @property

@@ -21,7 +21,7 @@ from PIL import Image
 from milr.errors import UsageError
 from milr.prompts import Prompt
 from milr.rewards.cache import CachedReward
-from milr.rewards.contract import Memory, Reward, Score, score_safely, total_cost
+from milr.rewards.contract import Memory, Reward, Score, kin_of, score_safely, total_cost
 
 Combine = Literal["sum", "min", "product"]
 Scale = tuple[float, float] | Literal["zscore"] | None
@@ -73,6 +73,8 @@ class Composite(Reward):
         self.name = "+".join(f"{part.weight:g}*{part.label}" for part in self.counted)
         self.needs = frozenset[str]().union(*(part.reward.needs for part in self.parts))
         self.size_mb = sum(part.reward.size_mb for part in self.parts)
+        # One that is only watched steers nothing.
+        self.kin = kin_of(part.reward for part in self.parts if part.weight or part.gate is not None)
         self._check_parts()
         self.range = self._range()
         self.target = self._target()

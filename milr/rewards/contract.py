@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from PIL import Image
 
@@ -57,6 +58,8 @@ class Reward(ABC):
         checkpoint: the weights that it uses unless told otherwise; empty for none.
         licence: of the weights.
         size_mb: of the weights.
+        kin: what it looks with, by the names of checkpoints; its own name unless it says otherwise. A critic and a
+            judge with something in common are kin: a search that the one steers is an oracle's where the other reports.
     """
 
     name: str
@@ -68,6 +71,10 @@ class Reward(ABC):
     checkpoint: str = ""
     licence: str = "unknown"
     size_mb: float = 0.0
+
+    @cached_property
+    def kin(self) -> frozenset[str]:
+        return frozenset({self.name})
 
     @abstractmethod
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
@@ -94,6 +101,11 @@ class Reward(ABC):
         the search's own and survives a resume.
         """
         return list(scores)
+
+
+def kin_of(critics: Iterable[Reward]) -> frozenset[str]:
+    """What critics look with, all together."""
+    return frozenset[str]().union(*(critic.kin for critic in critics))
 
 
 def image_hash(image: Image.Image) -> str:

@@ -77,6 +77,7 @@ class BlipVqa(Reward):
         if resolution < 1:
             raise UsageError(f"reward 'blip-vqa': expected a resolution in pixels, such as 480, not {resolution!r}.")
         self._weights = Weights(self.name, model, revision)
+        self.kin = self._weights.kin
         self._device, self._resolution = device, resolution
 
     @property

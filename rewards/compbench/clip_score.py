@@ -55,6 +55,7 @@ class ClipScore(Reward):
         adjectives: bool = True,
     ) -> None:
         self._clip = OpenClip(self.name, model, pretrained, device=device)
+        self.kin = self._clip.kin
         self._adjectives = adjectives
         self.version = f"{RULE}-{self._clip.version}{'' if adjectives else '-no adjectives'}"
 

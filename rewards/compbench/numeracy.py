@@ -95,6 +95,7 @@ class Numeracy(Reward):
         threshold: float = THRESHOLD,
     ) -> None:
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
+        self.kin = self._detector.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

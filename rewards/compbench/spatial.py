@@ -65,6 +65,7 @@ class Spatial(Reward):
         if near <= 0 or not 0 <= cut <= 1:
             raise UsageError(f"reward 'spatial': expected near > 0 and cut in [0, 1], not {near!r} and {cut!r}.")
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
+        self.kin = self._detector.kin
         self._near, self._cut = near, cut
 
     @property

@@ -70,6 +70,7 @@ class Spatial3d(Reward):
         self._device = device
         self._detector = OpenVocabularyDetector(self.name, model, device=device, revision=revision, threshold=threshold)
         self._depth_weights = Weights(self.name, depth_model, depth_revision, "depth_model")
+        self.kin = self._detector.kin | self._depth_weights.kin
 
     @property
     def version(self) -> str:  # type: ignore[override]

@@ -24,7 +24,7 @@ from PIL import Image
 
 from milr.errors import PromptError
 from milr.prompts import Prompt
-from milr.rewards import Reward, Score
+from milr.rewards import Reward, Score, kin_of
 
 from ..networks import open_vocabulary
 from ..networks.checkpoints import as_part_of
@@ -92,7 +92,7 @@ class ThreeInOne(Reward):
         clip: str = clip_score.MODEL,
         pretrained: str | None = None,
     ) -> None:
-        self._critics: dict[str, Reward] = {
+        self.critics: dict[str, Reward] = {
             "attributes": BlipVqa(device=device, model=model, revision=revision, resolution=resolution),
             "space": Spatial(
                 device=device,
@@ -104,22 +104,23 @@ class ThreeInOne(Reward):
             ),
             "action": ClipScore(device=device, model=clip, pretrained=pretrained, adjectives=False),
         }
+        self.kin = kin_of(self.critics.values())
 
     @property
     def version(self) -> str:  # type: ignore[override]
         """Exact once the weights are loaded: before, a commit on the hub is not known."""
-        return f"{RULE}-" + "+".join(critic.version for critic in self._critics.values())
+        return f"{RULE}-" + "+".join(critic.version for critic in self.critics.values())
 
     def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that one of the critics refuses, and weights that cannot be used."""
         with as_part_of(self.name, _OPTIONS):
             for part in parts_of(prompt):
-                self._critics[part].check(prompt)
+                self.critics[part].check(prompt)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         applying = [parts_of(prompt) for prompt in prompts]
         given: list[dict[str, Score]] = [{} for _ in images]
-        for part, critic in self._critics.items():
+        for part, critic in self.critics.items():
             rows = [index for index, parts in enumerate(applying) if part in parts]
             scores = critic.score([images[index] for index in rows], [prompts[index] for index in rows])
             for index, score in zip(rows, scores, strict=True):

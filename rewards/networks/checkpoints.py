@@ -25,6 +25,7 @@ from milr.errors import PromptError, UsageError
 from milr.quiet import quiet
 from milr.rewards import one_line
 
+_EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
 _WHOLE = 64 * 2**20  # bytes; of a larger file only samples are hashed, so that a version costs no minutes
 _END = 2**18  # bytes of a sample
 _SAMPLES = 64  # the first and the last are the file's ends
@@ -60,6 +61,11 @@ class Weights:
         if self.folder:
             return self._content
         return f"{self.source}@{self._commit() or self.revision or 'main'}"
+
+    @property
+    def kin(self) -> frozenset[str]:
+        """What they are called, in whichever critic: the hub's name without a revision, or the folder."""
+        return frozenset({folder_name(self.folder) if self.folder else self.source})
 
     @cached_property
     def _content(self) -> str:
@@ -175,10 +181,11 @@ def as_part_of(whole: str, options: Mapping[str, str]) -> Iterator[None]:
     except UsageError as error:
         message = str(error)
         for option, own in options.items():
-            named = f"--set reward.{whole}.{own}="
-            message = message.replace(f"--set reward.{option}=", named)
+            message = message.replace(f"--set reward.{option}=", f"--set reward.{whole}.{own}=")
+        named = f"--set reward.{whole}."
+        for option, own in options.items():
             if f"reward {option.partition('.')[0]!r}" in message and named not in message:
-                message += f" Choose others with {named}FOLDER."
+                message += f" Choose others with {named}{own}=FOLDER."
         raise UsageError(f"as a part of {whole!r}: {message}") from error
 
 
@@ -186,6 +193,12 @@ def missing_package(reward: str, error: ImportError) -> UsageError:
     """What to install."""
     package = error.name or _first_line(error)
     return UsageError(f"reward {reward!r} needs {package}; install it with: pip install 'milr[critics]'")
+
+
+def folder_name(folder: Path) -> str:
+    """What the weights in a folder are called: those that ship with milr by their name, others by their whole path."""
+    folder = folder.resolve()
+    return folder.name if folder.parent == _EMBEDDED else str(folder)
 
 
 def content_hash(folder: Path) -> str:

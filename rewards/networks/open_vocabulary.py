@@ -68,6 +68,7 @@ class OpenVocabularyDetector:
             raise UsageError(f"reward {reward!r}: the threshold must be at least 0 and less than 1, not {threshold!r}.")
         self._weights = Weights(reward, source, revision, option)
         self._device, self._threshold = device, threshold
+        self.kin = self._weights.kin
 
     @property
     def version(self) -> str:

@@ -68,6 +68,7 @@ class TransformersDetector:
     ) -> None:
         self._reward, self._device = reward, device
         self._weights = Weights(reward, source, revision, option="detector")
+        self.kin = self._weights.kin
         self._size = {"shortest_edge": shorter_edge, "longest_edge": shorter_edge * 5 // 3} if shorter_edge else None
 
     @property

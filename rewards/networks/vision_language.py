@@ -40,6 +40,7 @@ class VisionLanguageModel:
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
         self._weights = weights
         self._device = device
+        self.kin = weights.kin
 
     @property
     def version(self) -> str:

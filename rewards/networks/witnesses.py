@@ -19,6 +19,7 @@ from milr.errors import UsageError
 
 from ..language.vocabulary import COLORS
 from .batching import batches
+from .checkpoints import folder_name
 from .colors import ColorNamer
 from .detection import Detection
 from .transformers_detector import TransformersDetector
@@ -38,6 +39,9 @@ class Witness(Protocol):
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def kin(self) -> frozenset[str]: ...
 
     @property
     def classes(self) -> Collection[str]: ...
@@ -60,6 +64,7 @@ class SceneWitness:
             raise UsageError(f"reward {reward!r} has no weights: there is no file {str(weights)!r}.")
         content = weights.read_bytes()
         self.version = hashlib.sha256(content).hexdigest()[:12]
+        self.kin = frozenset({folder_name(folder)})
         self.size_mb = round(len(content) / 1e6, 1)
 
     @property
@@ -97,6 +102,7 @@ class RealWitness:
 
     def __init__(self, detector: TransformersDetector, namer: ColorNamer) -> None:
         self._detector, self._namer = detector, namer
+        self.kin = detector.kin  # CLIP only names colours
 
     @property
     def version(self) -> str:

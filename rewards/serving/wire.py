@@ -59,6 +59,7 @@ class Description:
     licence: str
     size_mb: float
     model: str = ""  # whose pictures it looks at, where that is known
+    kin: frozenset[str] = frozenset()  # older servers do not say
 
 
 def description_record(reward: Reward, milr_version: str, model: str = "") -> Record:
@@ -74,6 +75,7 @@ def description_record(reward: Reward, milr_version: str, model: str = "") -> Re
         "licence": reward.licence,
         "size_mb": _written(reward.size_mb),
         "model": model,
+        "kin": sorted(reward.kin),
     }
 
 
@@ -97,6 +99,7 @@ def read_description(record: Any) -> Description:
         licence=_text(record.get("licence"), "licence"),
         size_mb=_number(record.get("size_mb"), "size_mb"),
         model=_text(record.get("model", ""), "model"),
+        kin=frozenset(_text(name, "kin") for name in _list(record.get("kin", []), "kin")),
     )
 
 

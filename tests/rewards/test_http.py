@@ -63,6 +63,14 @@ def test_it_is_described_as_the_critic_that_is_served() -> None:
     assert critic.name == "http:redness"
     assert (critic.range, critic.target, critic.needs) == ((0.0, 1.0), 0.9, {"wish"})
     assert (critic.licence, critic.size_mb) == ("none", 1.5)
+    assert critic.kin == {"redness"}
+
+
+def test_a_critic_on_a_server_that_does_not_say_what_it_looks_with_is_called_by_its_address() -> None:
+    described = description_record(Redness(), __version__)
+    del described["kin"]
+    with answering(http("200 OK", json.dumps(described).encode())) as (address, _):
+        assert Http(address=address).kin == {f"http:{address}"}
 
 
 def test_another_port_is_the_same_critic() -> None:

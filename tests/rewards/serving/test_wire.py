@@ -94,6 +94,15 @@ def test_a_description_arrives_with_infinite_bounds() -> None:
     assert (described.licence, described.size_mb) == ("none", 1.5)
 
 
+def test_a_description_says_what_the_critic_looks_with_unless_the_server_is_older() -> None:
+    critic = Redness()
+    critic.kin = frozenset({"owner/name", "other/name"})
+    record = json.loads(json.dumps(description_record(critic, "1.0")))
+    assert read_description(record).kin == critic.kin
+    del record["kin"]
+    assert read_description(record).kin == frozenset()
+
+
 def test_a_description_of_another_protocol_is_refused() -> None:
     with pytest.raises(MalformedError, match="its protocol is 2, and this milr speaks 1"):
         read_description(description_record(Redness(), "1.0") | {"protocol": 2})

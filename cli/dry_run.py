@@ -1,0 +1,114 @@
+"""`--dry-run`: what an evaluation would take, from counting and from a short calibration that writes nothing.
+
+The calibration draws the first step of a few searches as the run itself would, and lets every judge look at a few of
+the pictures. A judge that is paid is paid for these; `--calibration 0` asks nobody anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from milr.events import Stepped
+from milr.evaluation.judging import Judge
+from milr.prompts import Prompt
+from milr.rewards import score_safely, total_cost
+from milr.run_files import to_json
+
+if TYPE_CHECKING:
+    from .evaluating import Row
+
+_JUDGED = 4  # pictures that each judge looks at
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What pictures take: seconds for each, and what their critic counts, such as tokens."""
+
+    seconds: float = 0.0
+    counted: Mapping[str, float] = field(default_factory=dict)
+
+    def times(self, pictures: float) -> dict[str, float]:
+        """For so many."""
+        return {"seconds": self.seconds * pictures} | {name: each * pictures for name, each in self.counted.items()}
+
+
+def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Prompt], calibration: int) -> int:
+    """Print what would run and what it would take; returns the exit code."""
+    main = rows[0].settings
+    wanted = len(prompts) * main["images"]
+    most = {row.facts.row: wanted * pictures_of_a_search(row.settings.values) for row in rows}
+    estimate: dict[str, Any] = {
+        "prompts": len(prompts),
+        "images_per_prompt": main["images"],
+        "images": wanted * len(rows),
+        "pictures_decoded_at_most": most,
+        "judgements": {judge.name: wanted * len(rows) for judge in judges},
+    }
+    if calibration:
+        tried = prompts[:: max(1, len(prompts) // calibration)][:calibration]
+        drawing, pictures = _try_search(rows[0], tried)
+        estimate["drawing_at_most"] = drawing.times(sum(most.values()))
+        estimate["judging"] = {
+            judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]).times(wanted * len(rows)) for judge in judges
+        }
+    click.echo(to_json(estimate) if main["json"] else _described(estimate))
+    return 0
+
+
+def pictures_of_a_search(settings: Mapping[str, Any]) -> float:
+    """The most that it decodes."""
+    most = settings["samples"] * (1 + settings["steps"])
+    return most if settings["budget"] is None else min(most, max(settings["samples"], settings["budget"]))
+
+
+def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Any]]:
+    """One step beyond the model's own for a few prompts, the first picture of each, and what a picture took."""
+    pictures: dict[str, Any] = {}
+    scores = []
+    began = time.perf_counter()
+    chosen = {prompt.id for prompt in prompts}
+    skipped = {(prompt.id, index) for prompt in row.identity.prompts for index in range(row.settings["images"])}
+    skipped -= {(identity, 0) for identity in chosen}
+    for event in row.search(skip=frozenset(skipped), steps=min(1, row.settings["steps"])):
+        if isinstance(event, Stepped):
+            scores += event.step.scores
+            pictures.setdefault(event.prompt.id, event.step.rollouts[0].image)
+    seconds = (time.perf_counter() - began) / len(scores)
+    counted = {name: amount / len(scores) for name, amount in total_cost(scores).items()}
+    return Cost(seconds, counted), [pictures[prompt.id] for prompt in prompts]
+
+
+def _try_judge(judge: Judge, pictures: Sequence[Any], prompts: Sequence[Prompt]) -> Cost:
+    began = time.perf_counter()
+    scores = score_safely(judge.reward, pictures, prompts)
+    seconds = (time.perf_counter() - began) / len(scores)
+    failed = next((score.error for score in scores if score.value is None), None)
+    if failed:
+        click.echo(f"milr: {judge.name} cannot judge: {failed}", err=True)
+    return Cost(seconds, {name: amount / len(scores) for name, amount in total_cost(scores).items()})
+
+
+def _described(estimate: Mapping[str, Any]) -> str:
+    lines = [f"prompts    {estimate['prompts']:,}, {estimate['images_per_prompt']} pictures each"]
+    for row, most in estimate["pictures_decoded_at_most"].items():
+        lines.append(f"{row:18} at most {most:,.0f} pictures decoded")
+    if "drawing_at_most" in estimate:
+        lines.append(f"drawing    at most {_amounts(estimate['drawing_at_most'])}")
+    for judge, number in estimate["judgements"].items():
+        cost = f", {_amounts(estimate['judging'][judge])}" if "judging" in estimate else ""
+        lines.append(f"judging    {number:,} pictures by {judge}{cost}")
+    if "drawing_at_most" not in estimate:
+        lines.append("no calibration, so no time: --calibration 4 tries four prompts")
+    return "\n".join(lines)
+
+
+def _amounts(cost: Mapping[str, float]) -> str:
+    seconds = cost["seconds"]
+    time_taken = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    others = (f"{amount:,.4g} {name.replace('_', ' ')}" for name, amount in cost.items() if name != "seconds")
+    return ", ".join([time_taken, *others])

@@ -1,0 +1,184 @@
+"""Carrying out `milr evaluate`: the run and its controls, row by row: draw, judge, say what it is worth."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from milr.errors import UsageError
+from milr.evaluation.conclusion import conclude, pictures_of, samples_of
+from milr.evaluation.contract import Benchmark
+from milr.evaluation.controls import UNSEARCHED, control_settings, controls_of
+from milr.evaluation.judgements import read_judgements
+from milr.evaluation.judging import judge_pictures
+from milr.evaluation.protocols import is_oracle, paper_targets
+from milr.evaluation.results import Results, RunFacts, beside_controls, write_results
+from milr.evaluation.tables import format_run
+from milr.prompts import Prompt
+from milr.run_files import to_json, write_file
+from milr.run_identity import Identity, read_identity
+from milr.runs import RunFolder, open_run
+
+from .drawing import Loaded, Search, check_plugins, follow, identify, load, load_from, search_for, warn_of_unknown_words
+from .judges import Judges, check_judges, is_kin, load_judges, with_critic
+from .progress import judging_progress, progress_style
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a run folder, and all that it is made with."""
+
+    settings: Settings
+    folder: Path
+    search: Search
+    identity: Identity
+    facts: RunFacts
+
+
+def carry_out(
+    settings: Settings, benchmark: Benchmark, prompts: Sequence[Prompt], files: Mapping[str, Any], out: Path
+) -> int:
+    """Evaluate; returns the exit code.
+
+    Args:
+        files: what `data.verify` says of the files that the prompts are from.
+
+    Raises:
+        UsageError: something asked for cannot be; nothing was written.
+        RunError: the work cannot go on; what was done is kept.
+    """
+    check_plugins(settings)
+    model = load_from(settings)
+    roles = benchmark.roles(model.facts)
+    settings = with_critic(settings, roles.judge if is_oracle(settings["protocol"]) else roles.critic)
+    loaded = load(settings, model)
+    judges = load_judges(settings, roles, model, str(model.device), loaded.reward)
+    if settings["protocol"] == "official" and is_kin(loaded.reward, judges.judge):
+        raise UsageError(
+            f"--protocol official wants a critic that is no kin of the judge, and {' + '.join(loaded.critics)} looks "
+            f"with what {judges.judge.name} looks with; choose another --reward, or leave --protocol out."
+        )
+    check_judges(judges.all, prompts)
+    rows = [_row(settings, loaded, judges, benchmark, prompts, files, out, settings["method"])]
+    for name in controls_of(settings["method"]) if settings["controls"] else []:
+        changed = settings.given(**control_settings(name, settings.values))
+        rows.append(_row(changed, loaded, judges, benchmark, prompts, files, out / "controls" / name, name))
+    warn_of_unknown_words(model, prompts)
+    if settings["dry_run"]:
+        from .dry_run import show_cost
+
+        return show_cost(rows, judges.all, prompts, settings["calibration"])
+    go_on = f"milr evaluate {benchmark.name} --resume --out {shlex.quote(str(out))}"
+    try:
+        return _evaluate(rows, judges, benchmark, go_on)
+    except KeyboardInterrupt:
+        click.echo(f"milr: interrupted; what was drawn and judged is saved. Go on with: {go_on}", err=True)
+        return 130
+
+
+def _row(
+    settings: Settings,
+    loaded: Loaded,
+    judges: Judges,
+    benchmark: Benchmark,
+    prompts: Sequence[Prompt],
+    files: Mapping[str, Any],
+    folder: Path,
+    name: str,
+) -> Row:
+    """A row whose search has refused what cannot be."""
+    oracle = is_kin(loaded.reward, judges.judge)
+    targets = paper_targets(benchmark, prompts) if oracle and is_oracle(settings["protocol"]) else None
+    identity = identify(settings, loaded, prompts, data=files)
+    model, held_out = loaded.model, judges.held_out
+    searched = name not in UNSEARCHED
+    facts = RunFacts(
+        benchmark=benchmark.name,
+        made_by="evaluate",
+        row=name,
+        protocol={"name": settings["protocol"] or "custom"},
+        model={"name": model.facts.name, "fingerprint": identity.model_fingerprint, "licence": model.facts.licence},
+        method=settings["method"],
+        settings=identity.config,
+        seed=settings["seed"],
+        data=files,
+        critic={
+            "name": " + ".join(identity.config["reward"]),
+            "version": loaded.reward.version,
+            "target": loaded.reward.target,
+        },
+        judge={"name": judges.judge.name, "version": judges.judge.reward.version},
+        held_out={"name": held_out.name, "version": held_out.reward.version} if held_out else None,
+        oracle=searched and oracle,
+        held_out_oracle=searched and held_out is not None and is_kin(loaded.reward, held_out),
+    )
+    return Row(settings, folder, search_for(settings, loaded, prompts, targets), identity, facts)
+
+
+def _evaluate(rows: Sequence[Row], judges: Judges, benchmark: Benchmark, go_on: str) -> int:
+    main, *controls = rows
+    failed = 0
+    found: list[Results] = []
+    with _open(main, benchmark) as run:  # held against others until its controls are done too
+        failed += _draw(run, main, benchmark, go_on)
+        found.append(_judged(main, judges, benchmark))
+        for control in controls:
+            click.echo(f"milr: control {control.facts.row}", err=True)
+            with _open(control, benchmark) as folder:
+                failed += _draw(folder, control, benchmark, go_on)
+                found.append(_judged(control, judges, benchmark))
+                write_results(control.folder, found[-1])
+        beside = [
+            (row.folder.relative_to(main.folder).as_posix(), result, read_judgements(row.folder))
+            for row, result in zip(controls, found[1:], strict=True)
+        ]
+        results = beside_controls(found[0], read_judgements(main.folder), beside)
+        write_results(main.folder, results)
+    click.echo(to_json(results.to_record()) if main.settings["json"] else format_run(results))
+    unjudged = sum(result.failed for row in results.rows for result in row.judges.values())
+    if failed or unjudged:
+        click.echo(
+            f"milr: {failed} pictures could not be drawn, {unjudged} not be judged; try these again with: {go_on}",
+            err=True,
+        )
+    return 1 if failed or unjudged else 0
+
+
+def _open(row: Row, benchmark: Benchmark) -> AbstractContextManager[RunFolder]:
+    settings = row.settings
+    pictures = pictures_of(benchmark, row.identity.prompts, settings["images"], Path())
+    return open_run(
+        row.folder,
+        row.identity,
+        resume=settings["resume"] and read_identity(row.folder) is not None,
+        keep_steps=settings["keep_steps"],
+        frames=False,
+        places={picture.key: picture.path for picture in pictures},
+    )
+
+
+def _draw(run: RunFolder, row: Row, benchmark: Benchmark, go_on: str) -> int:
+    """Draw what is not drawn yet; returns how many pictures failed."""
+    failed = follow(run, row.search, row.settings, lambda key, line: None, go_on)
+    pictures = pictures_of(benchmark, row.identity.prompts, row.settings["images"], Path())
+    others = benchmark.other_files([(picture.prompt, picture.image_index) for picture in pictures])
+    for path, content in others.items():
+        write_file(row.folder / "images" / path, content)
+    return failed
+
+
+def _judged(row: Row, judges: Judges, benchmark: Benchmark) -> Results:
+    """Judge what is drawn; what failed stays missing."""
+    pictures = pictures_of(benchmark, row.identity.prompts, row.settings["images"], row.folder / "images")
+    samples = samples_of(row.folder)
+    drawn = [picture for picture in pictures if picture.key in samples]
+    with judging_progress(progress_style(row.settings["quiet"])) as report:
+        judge_pictures(row.folder, drawn, judges.all, report)
+    return conclude(row.facts, benchmark, pictures, row.folder, samples)

@@ -1,0 +1,69 @@
+"""The judgements of a run: `judgements.jsonl`, one line for each picture and judge.
+
+Lines are only ever appended. The last line of a (judge, prompt, image index) is the one that counts: a failure is tried
+again, a picture or a judge that has changed is judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from milr.errors import ResumeError
+from milr.run_files import append_lines, keep_lines, read_lines
+
+JUDGEMENTS_FILE = "judgements.jsonl"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says of one picture.
+
+    Attributes:
+        judge: what results call it.
+        version: of the judge.
+        id, image_index: of the picture.
+        tag, prompt: what it is of.
+        image: `milr.rewards.image_hash` of the picture.
+        value: None when the judge failed; then `error` says why.
+    """
+
+    judge: str
+    version: str
+    id: str
+    image_index: int
+    tag: str
+    prompt: str
+    image: str
+    value: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    error: str | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+
+def append_judgements(folder: Path, judgements: Sequence[Judgement]) -> None:
+    """Bring judgements to the disk; errors as `run_files.append_lines`."""
+    append_lines(folder / JUDGEMENTS_FILE, [asdict(judgement) for judgement in judgements])
+
+
+def remove_torn_line(folder: Path) -> None:
+    """Make room for more: what a killed process left of its last line is taken away."""
+    keep_lines(folder / JUDGEMENTS_FILE, lambda line: True)
+
+
+def read_judgements(folder: Path) -> dict[tuple[str, str, int], Judgement]:
+    """The latest judgement for each (judge, prompt id, image index).
+
+    Raises:
+        ResumeError: a line is damaged.
+    """
+    latest = {}
+    for line in read_lines(folder / JUDGEMENTS_FILE):
+        try:
+            judgement = Judgement(**line)
+        except TypeError:
+            raise ResumeError(f"{folder / JUDGEMENTS_FILE} has a line that is no judgement; delete the file.") from None
+        latest[judgement.judge, judgement.id, judgement.image_index] = judgement
+    return latest

@@ -1,0 +1,153 @@
+"""Shards of one evaluation, joined into the run that one process would have made.
+
+A merged folder is a run like any other: it can be compared, resumed (with another judge, say) and scored again. It is
+made beside its place and appears there as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from milr import plugins
+from milr.errors import ResumeError, RunError, UsageError
+from milr.evaluation.conclusion import conclude, pictures_of, samples_of
+from milr.evaluation.contract import Benchmark
+from milr.evaluation.judgements import JUDGEMENTS_FILE, read_judgements
+from milr.evaluation.results import Results, beside_controls, read_results, write_results
+from milr.evaluation.selection import parse_shard, unsharded
+from milr.run_files import append_lines, read_lines, write_file
+from milr.run_identity import Identity, check_same_config, read_identity
+
+_LINES = ("samples.jsonl", JUDGEMENTS_FILE)
+_FOLDERS = ("images", "trace", "steps")
+
+
+def merge(shards: Sequence[Path], out: Path) -> Results:
+    """Join finished shards into a new folder.
+
+    Raises:
+        UsageError: `out` exists, or the folders are not all the parts of one evaluation, each once and finished.
+        RunError: the disk refuses; `out` is not there.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another --out.")
+    ordered = _ordered(shards)
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        results = _merged(ordered, temporary)
+        os.replace(temporary, out)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror or error}; the shards are as they were.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return results
+
+
+def _ordered(shards: Sequence[Path]) -> list[Path]:
+    """The folders in the order of their parts."""
+    parts: dict[int, Path] = {}
+    count = 0
+    for folder in shards:
+        identity = _identity(folder)
+        shard = identity.config.get("shard")
+        if not shard:
+            raise UsageError(f"{folder} is no shard: it was made without --shard I/N.")
+        part, of = parse_shard(shard)
+        if count and of != count:
+            raise UsageError(f"{folder} is part {part} of {of}, and {shards[0]} one of {count}; give parts of one run.")
+        if part in parts:
+            raise UsageError(f"{folder} and {parts[part]} are both part {part} of {of}; leave one out.")
+        count, parts[part] = of, folder
+    missing = [f"{part}/{count}" for part in range(1, count + 1) if part not in parts]
+    if missing:
+        raise UsageError(f"the shards {', '.join(missing)} are missing; give all {count} folders.")
+    return [parts[part] for part in sorted(parts)]
+
+
+def _merged(shards: Sequence[Path], out: Path) -> Results:
+    """The run in `out`, its controls below it."""
+    results = _join(shards, out)
+    beside = []
+    for name in _controls(shards):
+        folder = Path("controls") / name
+        control = _join([shard / folder for shard in shards], out / folder)
+        write_results(out / folder, control)
+        beside.append((folder.as_posix(), control, read_judgements(out / folder)))
+    results = beside_controls(results, read_judgements(out), beside)
+    write_results(out, results)
+    return results
+
+
+def _controls(shards: Sequence[Path]) -> list[str]:
+    """Those of all shards, in the order of the table."""
+    rows = [[control.facts.row for control in _results(shard).controls] for shard in shards]
+    for shard, names in zip(shards, rows, strict=True):
+        if names != rows[0]:
+            raise UsageError(
+                f"{shard} has other controls than {shards[0]} ({', '.join(names) or 'none'} and "
+                f"{', '.join(rows[0]) or 'none'}); finish both with the same ones."
+            )
+    return rows[0]
+
+
+def _join(shards: Sequence[Path], out: Path) -> Results:
+    """One row."""
+    identities = [_identity(shard) for shard in shards]
+    results = [_results(shard) for shard in shards]
+    config = _without_shard(identities[0].config)
+    for shard, identity, result in zip(shards, identities, results, strict=True):
+        check_same_config(config, _without_shard(identity.config), shard)
+        who = (identity.model_fingerprint, identity.reward_version, result.facts.judge, result.facts.held_out)
+        first = results[0].facts
+        if who != (identities[0].model_fingerprint, identities[0].reward_version, first.judge, first.held_out):
+            raise UsageError(f"{shard} was made with other weights, critics or judges than {shards[0]}; make it anew.")
+        if result.missing:
+            raise UsageError(f"{shard} lacks {result.missing} pictures; finish it: milr evaluate --resume --out {shard}")
+    identity = replace(identities[0], config=config, prompts=unsharded([each.prompts for each in identities]))
+    identity.write(_made(out))
+    benchmark = _benchmark(config)
+    for shard in shards:
+        for name in _LINES:
+            append_lines(out / name, read_lines(shard / name))
+        for name in _FOLDERS:
+            if (shard / name).is_dir():
+                shutil.copytree(shard / name, out / name, dirs_exist_ok=True)
+    pictures = pictures_of(benchmark, identity.prompts, config["images"], out / "images")
+    for path, content in benchmark.other_files([(each.prompt, each.image_index) for each in pictures]).items():
+        write_file(out / "images" / path, content)
+    facts = replace(results[0].facts, settings=config)
+    return conclude(facts, benchmark, pictures, out, samples_of(out))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _without_shard(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "shard": None}
+
+
+def _identity(folder: Path) -> Identity:
+    identity = read_identity(folder)
+    if identity is None or "benchmark" not in identity.config:
+        raise UsageError(f"{folder} is no run of 'milr evaluate'; give the --out folders of its shards.")
+    return identity
+
+
+def _results(folder: Path) -> Results:
+    results = read_results(folder)
+    if results is None:
+        raise ResumeError(f"{folder} is not finished; go on with: milr evaluate --resume --out {folder}")
+    return results
+
+
+def _benchmark(config: Mapping[str, Any]) -> Benchmark:
+    return plugins.find("benchmarks", config["benchmark"]).load()()

@@ -1,0 +1,151 @@
+"""Tables of results for a terminal: Markdown with aligned columns, and below each what its numbers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from milr.evaluation.results import REFERENCE, Results
+from milr.evaluation.statistics import FEW, Difference, Estimate
+
+ORACLE = "*"  # behind a number of a judge that steered the search, or whose kin did
+ORACLE_NOTE = f"{ORACLE} oracle: the search was steered by this judge or by its kin."
+NONE = "-"
+
+
+def format_run(results: Results) -> str:
+    """A run and its controls in one block."""
+    judges = [judge["name"] for judge in results.facts.judges]
+    against = [judge for judge in judges if any(judge in row.differences for row in results.rows)]
+    figure = results.figures[0].name
+    critic = results.facts.critic
+    header = ["row", "images decoded"]
+    header += [f"critic {critic['name']}"] if critic else []
+    header += [f"{kind} {name}: {figure}" for kind, name in zip(("judge", "held-out"), judges, strict=False)]
+    header += [f"minus {REFERENCE}, by {judge}" for judge in against]
+    lines = []
+    for row in results.rows:
+        cells = [row.facts.row, format_number(row.images_decoded, 1)]
+        if critic:
+            cells.append(format_number(row.critic_figures.headline.value if row.critic_figures else None))
+        cells += [_judged(row, judge) for judge in judges]
+        lines.append([*cells, *(format_difference(row.differences.get(judge)) for judge in against)])
+    return "\n".join([*markdown(header, lines), "", *_notes(results)])
+
+
+def format_tags(results: Results) -> str:
+    """What each judge says of each tag, of a run and its controls."""
+    blocks = []
+    for judge in (judge["name"] for judge in results.facts.judges):
+        tags = results.judges[judge].tags
+        lines = [[tag, str(tags[tag].prompts), *(_tag(row, judge, tag) for row in results.rows)] for tag in tags]
+        header = [f"by {judge}", "prompts", *(row.facts.row for row in results.rows)]
+        blocks.append("\n".join(markdown(header, lines)))
+    return "\n\n".join(blocks)
+
+
+def few_prompts(results: Iterable[Results], judge: str) -> list[str]:
+    """A line when the headline rests on tags of so few prompts that its interval is too narrow."""
+    few = {
+        tag: found.prompts
+        for row in results
+        for tag, found in (row.judges[judge].tags if judge in row.judges else {}).items()
+        if 0 < found.prompts < FEW and row.figures[0].weights.get(tag)
+    }
+    listed = ", ".join(f"{tag} {prompts}" for tag, prompts in few.items())
+    return [f"tags of few prompts ({listed}): intervals over fewer than {FEW} are too narrow."] if few else []
+
+
+def losses(row: Results, label: str) -> list[str]:
+    """What is not in a row's numbers: pictures that are not there, and those that a judge could not score."""
+    lost = []
+    if row.missing:
+        lost.append(f"{label}: pictures missing: {row.missing} of {row.images}.")
+    for name, result in row.judges.items():
+        if result.failed:
+            lost.append(f"{label}: pictures on which {name} failed, left out: {result.failed} of {row.images}.")
+        if result.prompts_missing:
+            lost.append(
+                f"{label}: prompts of which {name} scored no picture: {result.prompts_missing} of {row.prompts}."
+            )
+    return lost
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table with aligned columns."""
+    lines = [[cell.replace("|", "/") for cell in row] for row in (header, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return [f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines]
+
+
+def format_number(value: float | None, digits: int = 3) -> str:
+    """A number, or a dash where there is none."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def format_interval(estimate: Estimate, sign: str = "") -> str:
+    """A number and its interval, if it has one."""
+    if estimate.value is None:
+        return NONE
+    value = f"{estimate.value:{sign}.3f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
+
+
+def format_difference(found: Difference | None) -> str:
+    """A difference, its interval and what it means."""
+    return "" if found is None else f"{format_interval(found.estimate, '+')} {found.verdict}"
+
+
+def _judged(row: Results, judge: str) -> str:
+    """The headline of a row by one of its judges, marked where the search was steered by it."""
+    result = row.judges.get(judge)
+    if result is None:
+        return NONE
+    return format_interval(result.headline) + (f" {ORACLE}" if row.facts.is_oracle(judge) else "")
+
+
+def _tag(row: Results, judge: str, tag: str) -> str:
+    result = row.judges.get(judge)
+    return format_interval(result.tags[tag].estimate) if result and tag in result.tags else NONE
+
+
+def _notes(results: Results) -> list[str]:
+    facts = results.facts
+    judges = [(kind, judge) for kind, judge in zip(("judge", "held-out judge"), facts.judges, strict=False)]
+    judged_rows = [row.facts for row in results.rows]
+    notes = [ORACLE_NOTE] if any(it.oracle or it.held_out_oracle for it in judged_rows) else []
+    notes.append(f"{facts.benchmark}, protocol {facts.protocol['name']}: {_asked(results)}; seed {_seed(results)}.")
+    notes.append(f"model {_model(results)}, {_resolution(results)}.")
+    notes += [f"{kind} {judge['name']}, version {judge['version']}." for kind, judge in judges]
+    if results.critic_figures and facts.critic:
+        notes.append(f"critic {facts.critic['name']}: its own final reward, mean of {results.figures[0].name}.")
+    notes.append(_data(results))
+    notes += few_prompts(results.rows, facts.judge["name"])
+    return [*notes, *(note for row in results.rows for note in losses(row, row.facts.row))]
+
+
+def _asked(results: Results) -> str:
+    pictures = "1 picture" if results.images_per_prompt == 1 else f"{results.images_per_prompt} pictures"
+    return f"{results.prompts} prompts, {pictures} each"
+
+
+def _seed(results: Results) -> str:
+    return "unknown" if results.facts.seed is None else str(results.facts.seed)
+
+
+def _model(results: Results) -> str:
+    model = results.facts.model
+    return "unknown" if model is None else f"{model['name']} ({str(model.get('fingerprint'))[:12]})"
+
+
+def _resolution(results: Results) -> str:
+    return ", ".join(f"{width} x {height}" for width, height in results.resolution) or "no pictures"
+
+
+def _data(results: Results) -> str:
+    if not results.facts.data:
+        return "the prompts ship with milr."
+    other = [name for name, file in results.facts.data.items() if not file.get("official")]
+    return f"not the official data: {', '.join(other)}." if other else "official data, checksums verified."

@@ -1,0 +1,225 @@
+"""`milr evaluate` as a user types it: rows, judges, protocols, what is refused, what a resume does not do again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageStat
+
+from milr.evaluation.judgements import read_judgements
+from milr.run_files import read_lines
+
+from .conftest import Milr, Outcome
+
+
+@pytest.fixture
+def evaluate(milr: Milr, tiny_model: Path) -> Milr:
+    """`milr evaluate shades` on the tiny model: two steps of two samples unless told otherwise."""
+
+    def call(*arguments: str) -> Outcome:
+        given = [str(argument) for argument in arguments]
+        defaults = {"--model": str(tiny_model), "--steps": "1", "--samples": "2", "--out": "run"}
+        added = [text for name, value in defaults.items() if name not in given for text in (name, value)]
+        return milr("evaluate", "shades", *added, *given)
+
+    return call
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text("utf-8"))
+
+
+def redness(path: Path) -> float:
+    with Image.open(path) as image:
+        return ImageStat.Stat(image.convert("RGB")).mean[0] / 255
+
+
+def test_pictures_lie_in_the_benchmarks_layout_and_the_judge_has_seen_each_of_them(evaluate: Milr, tmp_path: Path) -> None:
+    assert evaluate().code == 0
+    run = tmp_path / "run"
+    found = {path.relative_to(run / "images").as_posix() for path in (run / "images").rglob("*.png")}
+    assert found == {f"{tag}-{n}/{i}.png" for tag in ("fruit", "beast") for n in range(3) for i in range(2)}
+    assert (run / "images" / "prompts.txt").read_text().startswith("a red apple\na red apple\na green apple")
+    judgements = read_judgements(run)
+    assert len(judgements) == 12
+    for (_, identity, index), judgement in judgements.items():
+        assert judgement.value == pytest.approx(redness(run / "images" / identity / f"{index}.png"))
+
+
+def test_the_overall_figure_is_the_mean_of_the_tags_means(evaluate: Milr, tmp_path: Path) -> None:
+    evaluate()
+    results = record(tmp_path / "run")
+    means = {}
+    for tag in ("fruit", "beast"):
+        pictures = list((tmp_path / "run" / "images").glob(f"{tag}-*/*.png"))
+        means[tag] = sum(map(redness, pictures)) / len(pictures)
+        assert results["judges"]["redness"]["tags"][tag]["value"] == pytest.approx(means[tag], abs=1e-6)
+    overall = results["judges"]["redness"]["figures"]["overall"]
+    assert overall["value"] == pytest.approx(sum(means.values()) / 2, abs=1e-6)
+    assert overall["low"] <= overall["value"] <= overall["high"]
+
+
+def test_controls_stand_beside_the_run_with_the_same_critic_budget_and_first_picture(
+    evaluate: Milr, tmp_path: Path
+) -> None:
+    outcome = evaluate("--controls", "--keep-steps", "--samples-per-prompt", "1")
+    assert outcome.code == 0
+    results = record(tmp_path / "run")
+    rows = [results, *results["controls"]]
+    names = ["milr", "base", "reason-only", "best-of-n", "resample", "random-direction"]
+    assert [row["row"] for row in rows] == names
+    assert all(name in outcome.stdout for name in names)
+    assert [row["images_decoded"] for row in rows] == [4, 1, 1, 4, 4, 4]
+    assert {row["critic"]["version"] for row in rows} == {results["critic"]["version"]}
+    assert set(results["judges"]) == {"redness", "greenness"}  # a held-out judge reports too
+    first = (tmp_path / "run" / "controls" / "reason-only" / "images" / "fruit-0" / "0.png").read_bytes()
+    for name in ("best-of-n", "resample", "random-direction"):
+        assert (tmp_path / "run" / "controls" / name / "steps" / "fruit-0-0" / "000-0.png").read_bytes() == first
+
+
+def test_base_draws_without_reasoning_and_reason_only_with_it(evaluate: Milr, tmp_path: Path) -> None:
+    evaluate("--controls", "--limit", "2")
+    lines = {name: read_lines(tmp_path / "run" / "controls" / name / "samples.jsonl") for name in ("base", "reason-only")}
+    assert {line["reasoning"] for line in lines["base"]} == {""}
+    assert any(line["reasoning"] for line in lines["reason-only"])
+
+
+def test_a_run_whose_critic_is_the_judge_is_an_oracles_and_gets_a_held_out_judge(evaluate: Milr, tmp_path: Path) -> None:
+    outcome = evaluate("--reward", "redness", "--controls", "--limit", "2")
+    results = record(tmp_path / "run")
+    assert results["oracle"] is True
+    assert results["held_out"]["name"] == "greenness"
+    assert results["held_out_oracle"] is False
+    oracles = {row["row"]: row["oracle"] for row in results["controls"]}
+    assert oracles == {
+        "base": False,
+        "reason-only": False,
+        "best-of-n": True,
+        "resample": True,
+        "random-direction": True,
+    }
+    assert "oracle" in outcome.stdout
+
+
+def test_protocol_paper_is_one_picture_an_oracle_and_the_published_settings(evaluate: Milr, tmp_path: Path) -> None:
+    assert evaluate("--protocol", "paper", "--samples", "1", "--limit", "2").code == 0
+    results = record(tmp_path / "run")
+    assert results["protocol"]["name"] == "paper"
+    assert (results["images_per_prompt"], results["oracle"]) == (1, True)
+    assert results["settings"]["keep"] == "last"
+    assert results["settings"]["method.milr.action"] == "argmax"
+
+
+def test_protocol_official_refuses_the_judge_as_its_critic(evaluate: Milr, tmp_path: Path) -> None:
+    outcome = evaluate("--protocol", "official", "--reward", "redness")
+    assert outcome.code == 2
+    assert "no kin of the judge" in outcome.stderr
+    assert not (tmp_path / "run").exists()
+    assert evaluate("--protocol", "official", "--limit", "2").code == 0
+    assert record(tmp_path / "run")["images_per_prompt"] == 2
+
+
+def test_a_finished_evaluation_is_shown_again_and_nothing_is_done_again(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    first = evaluate("--controls", "--limit", "2", "--json")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    again = milr("evaluate", "--resume", "--out", "run", "--json")
+    assert again.code == 0
+    assert again.stdout == first.stdout
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert {path for path in before if before[path] != after.get(path)} <= {tmp_path / "run" / ".lock"}
+
+
+def test_another_judge_judges_again_and_draws_nothing(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--limit", "2")
+    pictures = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "images").rglob("*.png")}
+    assert milr("evaluate", "--resume", "--out", "run", "--judge", "greenness").code == 0
+    assert record(tmp_path / "run")["judge"]["name"] == "greenness"
+    assert {path: path.stat().st_mtime_ns for path in pictures} == pictures
+    assert {judge for judge, _, _ in read_judgements(tmp_path / "run")} == {"redness", "greenness"}
+
+
+def test_a_picture_that_changed_is_judged_again(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--limit", "2")
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "run" / "images" / "fruit-0" / "0.png")
+    milr("evaluate", "--resume", "--out", "run")
+    assert read_judgements(tmp_path / "run")["redness", "fruit-0", 0].value == 1.0
+
+
+def test_categories_limit_and_shard_choose_prompts(evaluate: Milr, tmp_path: Path) -> None:
+    def drawn(*arguments: str) -> list[str]:
+        out = f"run{len(list(tmp_path.iterdir()))}"
+        assert evaluate(*arguments, "--steps", "0", "--samples", "1", "--images", "1", "--out", out).code == 0
+        return [line["id"] for line in json.loads((tmp_path / out / "run.json").read_text())["prompts"]]
+
+    assert drawn("--categories", "beast") == ["beast-0", "beast-1", "beast-2"]
+    assert drawn("--limit", "2") == ["fruit-0", "beast-0"]
+    assert drawn("--shard", "2/4") == ["fruit-1", "beast-2"]
+
+
+def test_dry_run_says_what_it_would_take_and_writes_nothing(evaluate: Milr, tmp_path: Path) -> None:
+    outcome = evaluate("--dry-run", "--controls", "--json", "--steps", "3")
+    assert outcome.code == 0
+    (estimate,) = outcome.records
+    assert (estimate["prompts"], estimate["images_per_prompt"]) == (6, 2)
+    assert estimate["pictures_decoded_at_most"]["milr"] == 6 * 2 * 2 * 4
+    assert estimate["pictures_decoded_at_most"]["base"] == 12
+    assert estimate["judgements"] == {"redness": 72, "greenness": 72}
+    assert estimate["drawing_at_most"]["seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--categories", "frut"], "unknown category of shades: 'frut'. Did you mean 'fruit'?"),
+        (["--shard", "5/4"], "--shard '5/4' is not PART/PARTS"),
+        (["--shard", "9/9"], "--shard 9/9 has no prompts: there are only 6"),
+        (["--protocol", "papr"], "unknown protocol 'papr'. Did you mean 'paper'?"),
+        (["--judge", "rednes"], "unknown reward 'rednes'. Did you mean 'redness'?"),
+        (["--judge", "redness=2"], "a judge has no weight; write redness"),
+        (["--judge", "redness", "--held-out", "redness"], "redness is the judge already"),
+        (["--judge", "picky"], "reward 'picky' needs include"),
+        (["--set", "judge.redness.lr=1"], "unknown option of reward 'redness': 'lr'"),
+        (["--samples-per-prompt", "0"], "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    evaluate: Milr, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    outcome = evaluate(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.stderr
+    assert len(outcome.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_benchmark_is_named_with_the_nearest_one(milr: Milr) -> None:
+    outcome = milr("evaluate", "shads")
+    assert outcome.code == 2
+    assert "unknown benchmark 'shads'. Did you mean 'shades'?" in outcome.stderr
+    assert "name a benchmark" in milr("evaluate").stderr
+
+
+def test_each_command_goes_on_with_its_own_runs(evaluate: Milr, milr: Milr, draw: Milr) -> None:
+    evaluate("--limit", "1")
+    assert "milr evaluate --resume --out run" in milr("generate", "--resume", "--out", "run").stderr
+    draw("--prompt", "a dog", "--out", "drawn")
+    assert "milr generate --resume --out drawn" in milr("evaluate", "--resume", "--out", "drawn").stderr
+
+
+def test_a_judge_that_fails_leaves_recorded_failures_that_are_tried_again(
+    evaluate: Milr, milr: Milr, tmp_path: Path
+) -> None:
+    critic = tmp_path / "moody.py"
+    critic.write_text("def moody(image, prompt):\n    raise ValueError('not today')\n")
+    outcome = evaluate("--limit", "1", "--images", "1", "--judge", f"python:{critic}:moody")
+    assert outcome.code == 1
+    assert "1 not be judged" in outcome.stderr
+    (judgement,) = read_judgements(tmp_path / "run").values()
+    assert judgement.value is None
+    assert "not today" in str(judgement.error)
+
+
