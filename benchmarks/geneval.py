@@ -86,6 +86,10 @@ class GenEval(Benchmark):
     def image_path(self, prompt: Prompt, image_index: int, images: int) -> PurePosixPath:
         return PurePosixPath(prompt.id, "samples", f"{image_index:04}.png")
 
+    def find_images(self, folder: Path, prompt: Prompt) -> list[Path]:
+        """All numbered pictures: official scripts write four digits or five."""
+        return sorted(path for path in (folder / prompt.id / "samples").glob("*.png") if path.stem.isdigit())
+
     def other_files(self, images: Sequence[tuple[Prompt, int]]) -> Mapping[PurePosixPath, bytes]:
         """Each prompt's line of the official file, as `metadata.jsonl`."""
         return {

@@ -12,6 +12,7 @@ first "_", and the number behind the last one counts on through the category: te
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,12 @@ class T2ICompBench(Benchmark):
     def image_path(self, prompt: Prompt, image_index: int, images: int) -> PurePosixPath:
         number = int(prompt.id.rpartition("-")[2]) * images + image_index
         return PurePosixPath(prompt.metadata["tag"], "samples", f"{file_name(prompt.text)}_{number:06}.png")
+
+    def find_images(self, folder: Path, prompt: Prompt) -> list[Path]:
+        """All numbered pictures of the prompt, whatever stride their numbers have."""
+        name = file_name(prompt.text)
+        found = (folder / prompt.metadata["tag"] / "samples").glob(f"{escape(name)}_*.png")
+        return sorted(path for path in found if path.stem.removeprefix(f"{name}_").isdigit())
 
     def roles(self, facts: ModelFacts | None) -> Roles:
         return Roles(Role("t2i-compbench"), Role("vqascore"), Role("unified-reward"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from milr import plugins
 from milr.errors import UsageError
-from milr.models.base import UnifiedModel
+from milr.models.base import ModelFacts, UnifiedModel
 from milr.rewards import Reward, load_reward, parse_gates, parse_reward, parse_scale, parse_settings
 
 from .settings import Settings
@@ -58,6 +58,26 @@ def load_critics(settings: Settings, names: list[str], model: UnifiedModel) -> R
         combine=settings["combine"],
         normalise=_normalise(settings),
         gates=_gates(settings),
+    )
+
+
+def facts_of_pictures_by(model: str) -> ModelFacts:
+    """What critics want to know of a model whose weights are not loaded: who it is.
+
+    Raises:
+        UnknownNameError: there is no model of that name.
+    """
+    known = plugins.find("models", model).load()
+    return ModelFacts(
+        name=known.name,
+        resolution=known.resolution,
+        licence=known.licence,
+        hidden_size=0,
+        image_tokens=0,
+        text_vocabulary=0,
+        image_vocabulary=0,
+        grid=(0, 0),
+        context_length=0,
     )
 
 

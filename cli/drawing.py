@@ -6,7 +6,7 @@ import math
 import platform
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +29,7 @@ from milr.run_files import Record
 from milr.run_identity import Identity
 from milr.runs import Key, RunFolder, open_run
 from milr.search import default_sampling, refine, searches_at_once
+from milr.trackers import Trackers, check_trackers, open_trackers
 
 from .critics import check_critics, critic_names, load_critics
 from .progress import ProgressDisplay, progress_style
@@ -69,7 +70,8 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         for key in keys_of(run):
             if key in run.finished:
                 show(key, run.finished[key])
-        failed = follow(run, search, settings, show, f"milr generate --resume --out {shlex.quote(str(run.path))}")
+        with tracking(run, settings) as trackers:
+            failed = follow(run, search, settings, trackers, show, f"milr generate --resume --out {quoted(run.path)}")
         total = len(keys_of(run))
     if failed:
         click.echo(f"milr: {failed} of {total} images failed; {out / 'samples.jsonl'} says why.", err=True)
@@ -82,6 +84,7 @@ def check_plugins(settings: Settings) -> None:
     plugin = plugins.find("methods", settings["method"])
     plugins.check_options(plugin, plugin.load(), method_options)
     check_critics(settings)
+    check_trackers(settings["track"])
 
 
 def load_from(settings: Settings) -> UnifiedModel:
@@ -158,7 +161,24 @@ def keys_of(run: RunFolder) -> list[Key]:
     return [(prompt.id, index) for prompt in run.identity.prompts for index in range(images)]
 
 
-def follow(run: RunFolder, search: Search, settings: Settings, show: Show, how_to_go_on: str) -> int:
+def quoted(path: Path) -> str:
+    """As it is typed in a shell."""
+    return shlex.quote(str(path))
+
+
+@contextmanager
+def tracking(run: RunFolder, settings: Settings) -> Iterator[Trackers]:
+    """The trackers of a run; says where to look."""
+    config = {**run.identity.config, **run.identity.facts}
+    with open_trackers(settings["track"], run.path, run.path.name, config, len(keys_of(run))) as trackers:
+        for place in trackers.places:
+            click.echo(f"milr: {place}", err=True)
+        yield trackers
+
+
+def follow(
+    run: RunFolder, search: Search, settings: Settings, trackers: Trackers, show: Show, how_to_go_on: str
+) -> int:
     """Read the events of a search to their end; returns how many pictures failed.
 
     Raises:
@@ -168,14 +188,12 @@ def follow(run: RunFolder, search: Search, settings: Settings, show: Show, how_t
     keys = keys_of(run)
     failed = 0
     try:
-        with ExitStack() as stack:
-            waiting = len(keys) - len(run.finished)
-            display = stack.enter_context(
-                ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"])
-            )
+        waiting = len(keys) - len(run.finished)
+        with ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"]) as display:
             for event in search(skip=frozenset(run.finished), resume=run.resumable):
                 line = run.record(event)
                 display.show(event)
+                trackers.show(event)
                 if line is not None:
                     failed += isinstance(event, Failed)
                     with display.aside():

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from milr.events import Stepped
 from milr.evaluation.judging import Judge
+from milr.events import Stepped
 from milr.prompts import Prompt
 from milr.rewards import score_safely, total_cost
 from milr.run_files import to_json
@@ -54,7 +54,8 @@ def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Pr
         drawing, pictures = _try_search(rows[0], tried)
         estimate["drawing_at_most"] = drawing.times(sum(most.values()))
         estimate["judging"] = {
-            judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]).times(wanted * len(rows)) for judge in judges
+            judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]).times(wanted * len(rows))
+            for judge in judges
         }
     click.echo(to_json(estimate) if main["json"] else _described(estimate))
     return 0
@@ -108,7 +109,11 @@ def _described(estimate: Mapping[str, Any]) -> str:
 
 
 def _amounts(cost: Mapping[str, float]) -> str:
-    seconds = cost["seconds"]
-    time_taken = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     others = (f"{amount:,.4g} {name.replace('_', ' ')}" for name, amount in cost.items() if name != "seconds")
-    return ", ".join([time_taken, *others])
+    return ", ".join([_time(cost["seconds"]), *others])
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
 
+from milr.decoding import Engine
 from milr.errors import UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of
 from milr.evaluation.contract import Benchmark
@@ -24,8 +24,22 @@ from milr.prompts import Prompt
 from milr.run_files import to_json, write_file
 from milr.run_identity import Identity, read_identity
 from milr.runs import RunFolder, open_run
+from milr.search import searches_at_once
+from milr.trackers import Trackers
 
-from .drawing import Loaded, Search, check_plugins, follow, identify, load, load_from, search_for, warn_of_unknown_words
+from .drawing import (
+    Loaded,
+    Search,
+    check_plugins,
+    follow,
+    identify,
+    load,
+    load_from,
+    quoted,
+    search_for,
+    tracking,
+    warn_of_unknown_words,
+)
 from .judges import Judges, check_judges, is_kin, load_judges, with_critic
 from .progress import judging_progress, progress_style
 from .settings import Settings
@@ -74,8 +88,10 @@ def carry_out(
     if settings["dry_run"]:
         from .dry_run import show_cost
 
-        return show_cost(rows, judges.all, prompts, settings["calibration"])
-    go_on = f"milr evaluate {benchmark.name} --resume --out {shlex.quote(str(out))}"
+        usual = searches_at_once(Engine.of(model), settings["samples"]) if model.device.type == "cuda" else 4
+        calibration = usual if settings["calibration"] is None else settings["calibration"]
+        return show_cost(rows, judges.all, prompts, calibration)
+    go_on = f"milr evaluate {benchmark.name} --resume --out {quoted(out)}"
     try:
         return _evaluate(rows, judges, benchmark, go_on)
     except KeyboardInterrupt:
@@ -126,15 +142,17 @@ def _evaluate(rows: Sequence[Row], judges: Judges, benchmark: Benchmark, go_on: 
     main, *controls = rows
     failed = 0
     found: list[Results] = []
-    with _open(main, benchmark) as run:  # held against others until its controls are done too
-        failed += _draw(run, main, benchmark, go_on)
-        found.append(_judged(main, judges, benchmark))
-        for control in controls:
-            click.echo(f"milr: control {control.facts.row}", err=True)
-            with _open(control, benchmark) as folder:
-                failed += _draw(folder, control, benchmark, go_on)
-                found.append(_judged(control, judges, benchmark))
-                write_results(control.folder, found[-1])
+    with ExitStack() as held:  # against others, until all is done
+        for row in rows:
+            if row is not main:
+                click.echo(f"milr: control {row.facts.row}", err=True)
+            run = held.enter_context(_open(row, benchmark))
+            with tracking(run, row.settings) as trackers:
+                failed += _draw(run, row, benchmark, trackers, go_on)
+                found.append(_judged(row, judges, benchmark))
+                trackers.summary({name: result.headline.value for name, result in found[-1].judges.items()})
+            if row is not main:
+                write_results(row.folder, found[-1])
         beside = [
             (row.folder.relative_to(main.folder).as_posix(), result, read_judgements(row.folder))
             for row, result in zip(controls, found[1:], strict=True)
@@ -160,13 +178,13 @@ def _open(row: Row, benchmark: Benchmark) -> AbstractContextManager[RunFolder]:
         resume=settings["resume"] and read_identity(row.folder) is not None,
         keep_steps=settings["keep_steps"],
         frames=False,
-        places={picture.key: picture.path for picture in pictures},
+        places={picture.key: PurePosixPath(picture.path) for picture in pictures},
     )
 
 
-def _draw(run: RunFolder, row: Row, benchmark: Benchmark, go_on: str) -> int:
+def _draw(run: RunFolder, row: Row, benchmark: Benchmark, trackers: Trackers, go_on: str) -> int:
     """Draw what is not drawn yet; returns how many pictures failed."""
-    failed = follow(run, row.search, row.settings, lambda key, line: None, go_on)
+    failed = follow(run, row.search, row.settings, trackers, lambda key, line: None, go_on)
     pictures = pictures_of(benchmark, row.identity.prompts, row.settings["images"], Path())
     others = benchmark.other_files([(picture.prompt, picture.image_index) for picture in pictures])
     for path, content in others.items():

@@ -28,7 +28,7 @@ def generate(context: click.Context, /, **_: Any) -> int:
     A search decodes SAMPLES x (1 + STEPS) pictures at most; it stops early where its critic is satisfied.
     """
     both = ("prompt", "prompts")
-    asked = gather(context, instead={name: both for name in both}, protocols={})
+    asked = gather(context, instead=dict.fromkeys(both, both), protocols={})
     prompts = _prompts(asked)
     out = asked.out or new_folder(prompts[0].text)
     check_resumed(asked.settings, asked.saved, out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from milr.errors import UsageError
 from milr.evaluation.contract import Role, Roles
 from milr.evaluation.judging import Judge
-from milr.models.base import UnifiedModel
+from milr.models.base import ModelFacts, UnifiedModel
 from milr.prompts import Prompt
 from milr.rewards import Reward, check_prompt, load_reward, parse_reward
 
@@ -42,12 +42,12 @@ def with_critic(settings: Settings, role: Role) -> Settings:
 
 
 def load_judges(
-    settings: Settings, roles: Roles, model: UnifiedModel | None, device: str, critic: Reward | None
+    settings: Settings, roles: Roles, model: UnifiedModel | ModelFacts | None, device: str, critic: Reward | None
 ) -> Judges:
     """The judges of an evaluation.
 
     Args:
-        model: whose pictures they judge; None when nobody knows.
+        model: whose pictures they judge, or its facts; None when nobody knows.
         critic: that steers; None for pictures made elsewhere.
 
     Raises:
@@ -76,7 +76,7 @@ def check_judges(judges: Sequence[Judge], prompts: Sequence[Prompt]) -> None:
             check_prompt(judge.reward, prompt)
 
 
-def _load(option: str, usual: Role, settings: Settings, model: UnifiedModel | None, device: str) -> Judge:
+def _load(option: str, usual: Role, settings: Settings, model: UnifiedModel | ModelFacts | None, device: str) -> Judge:
     role = Role(settings[option]) if settings[option] else usual
     named = parse_reward(role.critic)
     if named.weight != 1:

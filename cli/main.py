@@ -23,6 +23,7 @@ from .evaluate import evaluate
 from .generate import generate
 from .listing import list_plugins
 from .merge import merge
+from .score import score
 from .serve_reward import serve_reward
 
 INTERRUPTED = 130
@@ -37,6 +38,7 @@ def milr() -> None:
 
 milr.add_command(generate)
 milr.add_command(evaluate)
+milr.add_command(score)
 milr.add_command(merge)
 milr.add_command(compare)
 milr.add_command(list_plugins)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from milr import plugins
 from milr.errors import UsageError
 from milr.secrets import checked_variable
 
@@ -18,7 +17,6 @@ from .arguments import Number, Whole, parse_set, split_key
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from milr.models.base import ModelFacts
     from milr.rewards import Reward
 
 # One of each kind that critics may want.
@@ -105,36 +103,20 @@ def _loaded(names: Sequence[str], model: str, device: str, settings: Settings) -
     from milr.prompts import Prompt
     from milr.rewards import check_prompt, load_reward, parse_reward
 
+    from .critics import facts_of_pictures_by
+
     served = {parse_reward(name).plugin for name in names}
     for key in settings.values:
         kind, plugin, _ = split_key(key)
         if kind != "reward" or plugin not in served:
             raise UsageError(f"--set {key}: what is served is {' + '.join(names)}.")
     options = settings.plugin_options("reward")
-    reward = load_reward(names, _facts(model), str(resolve_device(device)), options)
+    reward = load_reward(names, facts_of_pictures_by(model), str(resolve_device(device)), options)
     for text in _SENTENCES:  # critics load when they are asked about a prompt that they can score
         with suppress(PromptError):
             check_prompt(reward, Prompt(text, metadata={"explanation": text}))
             break
     return reward
-
-
-def _facts(model: str) -> ModelFacts:
-    """What critics want to know of a model whose weights are not loaded: who it is."""
-    from milr.models.base import ModelFacts
-
-    known = plugins.find("models", model).load()
-    return ModelFacts(
-        name=known.name,
-        resolution=known.resolution,
-        licence=known.licence,
-        hidden_size=0,
-        image_tokens=0,
-        text_vocabulary=0,
-        image_vocabulary=0,
-        grid=(0, 0),
-        context_length=0,
-    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -28,8 +28,8 @@ CONFIGURING = frozenset(
     | {"guidance", "temperature", "reasoning_temperature", "combine", "normalise", "gate"}
     | {"benchmark", "protocol", "categories", "limit", "shard"}
 )
-# What is done with the pictures of an evaluation: remembered, and may change.
-_AFTERWARDS = ("judge", "held_out", "controls")
+# What is done beside drawing: remembered, and may change.
+_BESIDE = ("judge", "held_out", "controls", "track")
 # Those of them that name critics.
 _OF_CRITICS = ("reward", "normalise", "gate")
 # Options that stand for an option of the chosen method.
@@ -63,7 +63,7 @@ class Settings:
         Plugin options that say where and how fast, and the critics with the addresses at which they are reached.
         """
         options = {name: value for name, value in self.values.items() if "." in name and not _decides(name)}
-        options |= {name: self.values[name] for name in _AFTERWARDS if self.values.get(name)}
+        options |= {name: self.values[name] for name in _BESIDE if self.values.get(name)}
         critics = {name: self.values[name] for name in _OF_CRITICS if self.values.get(name)}
         return options | {name: texts for name, texts in critics.items() if any(map(_has_address, texts))}
 

@@ -155,6 +155,16 @@ class Benchmark(ABC):
     def image_path(self, prompt: Prompt, image_index: int, images: int) -> PurePosixPath:
         """Where a picture lies below the folder of images, as the official scorers expect it, of so many a prompt."""
 
+    def find_images(self, folder: Path, prompt: Prompt) -> list[Path]:
+        """The pictures of a prompt, in their order, in a folder of images that others made in the official layout.
+
+        The default knows the names that `image_path` gives.
+        """
+        found: list[Path] = []
+        while (path := Path(folder, self.image_path(prompt, len(found), self.images_per_prompt))).is_file():
+            found.append(path)
+        return found
+
     def other_files(self, images: Sequence[tuple[Prompt, int]]) -> Mapping[PurePosixPath, bytes]:
         """What official scorers want beside the pictures, by path below the folder of images."""
         return {}

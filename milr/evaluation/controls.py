@@ -1,10 +1,10 @@
 """The controls beside every result: the same prompts, noise, critic and image budget, with something taken away.
 
-    base               the model draws from the prompt alone: no reasoning, no search
-    reason-only        the model reasons, then draws: the first picture of every search
-    best-of-n          fresh pictures, nothing learned, stopping where the method stops
-    resample           the method's latents with a learning rate of zero
-    random-direction   the method's steps in random directions
+base               the model draws from the prompt alone: no reasoning, no search
+reason-only        the model reasons, then draws: the first picture of every search
+best-of-n          fresh pictures, nothing learned, stopping where the method stops
+resample           the method's latents with a learning rate of zero
+random-direction   the method's steps in random directions
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Judging: what judges say of pictures on disk, brought to `judgements.jsonl` as it is said.
 
 A picture that a judge has scored is not scored again by the same version of it, so that an evaluation goes on where it
-stopped and nothing is paid twice. One that failed is tried again. The pictures are read from their files: what is judged
-is what lies there.
+stopped and nothing is paid twice. One that failed is tried again. Pictures are read from their files: what is judged is
+what lies there.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _judged(judge: Judge, pictures: Sequence[Picture], hashes: dict[Key, str]) -
     shown = [index for index, image in enumerate(images) if isinstance(image, Image.Image)]
     rows = [image for image in images if isinstance(image, Image.Image)]
     given = score_safely(judge.reward, rows, [pictures[index].prompt for index in shown])
-    scores = {index: score for index, score in zip(shown, given, strict=True)}
+    scores = dict(zip(shown, given, strict=True))
     version = judge.reward.version  # asked after scoring: it is exact once the weights are loaded
     for index, (picture, image) in enumerate(zip(pictures, images, strict=True)):
         score = scores[index] if index in scores else Score(None, error=str(image))

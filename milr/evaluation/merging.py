@@ -6,7 +6,6 @@ made beside its place and appears there as a whole.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,7 +41,7 @@ def merge(shards: Sequence[Path], out: Path) -> Results:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         results = _merged(ordered, temporary)
-        os.replace(temporary, out)
+        temporary.replace(out)
     except OSError as error:
         raise RunError(f"cannot write {out}: {error.strerror or error}; the shards are as they were.") from error
     finally:
@@ -109,7 +108,9 @@ def _join(shards: Sequence[Path], out: Path) -> Results:
         if who != (identities[0].model_fingerprint, identities[0].reward_version, first.judge, first.held_out):
             raise UsageError(f"{shard} was made with other weights, critics or judges than {shards[0]}; make it anew.")
         if result.missing:
-            raise UsageError(f"{shard} lacks {result.missing} pictures; finish it: milr evaluate --resume --out {shard}")
+            raise UsageError(
+                f"{shard} lacks {result.missing} pictures; finish it: milr evaluate --resume --out {shard}"
+            )
     identity = replace(identities[0], config=config, prompts=unsharded([each.prompts for each in identities]))
     identity.write(_made(out))
     benchmark = _benchmark(config)

@@ -9,7 +9,7 @@ Options given beside a protocol override it, and stand in the run's settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from milr.evaluation.contract import Benchmark
@@ -24,7 +24,7 @@ def is_oracle(protocol: str | None) -> bool:
     return protocol == "paper"
 
 
-def paper_targets(benchmark: Benchmark, prompts: list[Prompt]) -> Mapping[str, float]:
+def paper_targets(benchmark: Benchmark, prompts: Sequence[Prompt]) -> Mapping[str, float]:
     """The score from which a search is done, by prompt id, as far as the published protocol has its own."""
     targets = benchmark.paper_targets
     return {prompt.id: targets[prompt.metadata["tag"]] for prompt in prompts if prompt.metadata["tag"] in targets}

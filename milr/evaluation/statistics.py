@@ -5,7 +5,7 @@ interval comes from prompts drawn again within each tag, so the pictures and the
 draws depend on the tag and its numbers alone: the same data gives the same interval, in whatever order it comes.
 
 Of one prompt nothing can be drawn again: a figure in which a tag of a single prompt counts has no interval, and no
-difference is ever called by it. Over fewer than `FEW` prompts of a tag an interval is too narrow; tables say so.
+difference is ever called by it; nor by one over fewer than `FEW` prompts of a tag, which is too narrow.
 
 All results are rounded to six digits; what is smaller is the arithmetic's.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 FEW = 10  # prompts: 18 % too narrow, as 1.96 sqrt(9/10) is against 2.26 of Student's t
-BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
+BETTER, WORSE, SAME, TOO_FEW = "better", "worse", "not distinguishable", "too few prompts"
 
 _QUANTILES = (0.025, 0.975)
 _CHUNK = 1_000  # resamples that are in memory together
@@ -67,14 +67,18 @@ class Difference:
     Attributes:
         estimate: of the difference.
         prompts: that both rows have, in the tags that count.
+        fewest: of them, in one tag.
     """
 
     estimate: Estimate
     prompts: int
+    fewest: int
 
     @property
     def verdict(self) -> str:
-        """What may be said of it: better or worse only where the interval excludes zero."""
+        """What may be said of it: better or worse only where the interval excludes zero and can be trusted."""
+        if self.fewest < FEW:
+            return TOO_FEW
         if self.estimate.low is not None and self.estimate.low > 0:
             return BETTER
         if self.estimate.high is not None and self.estimate.high < 0:
@@ -84,11 +88,16 @@ class Difference:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Difference:
         """The inverse of `to_record`; TypeError or KeyError for anything else."""
-        return cls(Estimate.from_record(record), int(record["prompts"]))
+        return cls(Estimate.from_record(record), int(record["prompts"]), int(record["fewest"]))
 
     def to_record(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**self.estimate.to_record(), "prompts": self.prompts, "verdict": self.verdict}
+        return {
+            **self.estimate.to_record(),
+            "prompts": self.prompts,
+            "fewest": self.fewest,
+            "verdict": self.verdict,
+        }
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,8 @@ class TagMeans:
             return None
         scale = sum(weights.values()) / sum(kept.values())
         estimate = self.figure({tag: weight * scale for tag, weight in kept.items()})
-        return Difference(estimate, sum(self.prompts[tag] for tag in kept))
+        counts = [self.prompts[tag] for tag in kept]
+        return Difference(estimate, sum(counts), min(counts))
 
 
 def over_pictures(

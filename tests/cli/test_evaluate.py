@@ -37,7 +37,7 @@ def redness(path: Path) -> float:
         return ImageStat.Stat(image.convert("RGB")).mean[0] / 255
 
 
-def test_pictures_lie_in_the_benchmarks_layout_and_the_judge_has_seen_each_of_them(evaluate: Milr, tmp_path: Path) -> None:
+def test_pictures_lie_in_the_benchmarks_layout_and_each_is_judged(evaluate: Milr, tmp_path: Path) -> None:
     assert evaluate().code == 0
     run = tmp_path / "run"
     found = {path.relative_to(run / "images").as_posix() for path in (run / "images").rglob("*.png")}
@@ -82,12 +82,14 @@ def test_controls_stand_beside_the_run_with_the_same_critic_budget_and_first_pic
 
 def test_base_draws_without_reasoning_and_reason_only_with_it(evaluate: Milr, tmp_path: Path) -> None:
     evaluate("--controls", "--limit", "2")
-    lines = {name: read_lines(tmp_path / "run" / "controls" / name / "samples.jsonl") for name in ("base", "reason-only")}
+    lines = {
+        name: read_lines(tmp_path / "run" / "controls" / name / "samples.jsonl") for name in ("base", "reason-only")
+    }
     assert {line["reasoning"] for line in lines["base"]} == {""}
     assert any(line["reasoning"] for line in lines["reason-only"])
 
 
-def test_a_run_whose_critic_is_the_judge_is_an_oracles_and_gets_a_held_out_judge(evaluate: Milr, tmp_path: Path) -> None:
+def test_a_run_whose_critic_judges_is_an_oracles_and_gets_a_held_out_judge(evaluate: Milr, tmp_path: Path) -> None:
     outcome = evaluate("--reward", "redness", "--controls", "--limit", "2")
     results = record(tmp_path / "run")
     assert results["oracle"] is True
@@ -122,7 +124,9 @@ def test_protocol_official_refuses_the_judge_as_its_critic(evaluate: Milr, tmp_p
     assert record(tmp_path / "run")["images_per_prompt"] == 2
 
 
-def test_a_finished_evaluation_is_shown_again_and_nothing_is_done_again(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+def test_a_finished_evaluation_is_shown_again_and_nothing_is_done_again(
+    evaluate: Milr, milr: Milr, tmp_path: Path
+) -> None:
     first = evaluate("--controls", "--limit", "2", "--json")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     again = milr("evaluate", "--resume", "--out", "run", "--json")
@@ -221,5 +225,3 @@ def test_a_judge_that_fails_leaves_recorded_failures_that_are_tried_again(
     (judgement,) = read_judgements(tmp_path / "run").values()
     assert judgement.value is None
     assert "not today" in str(judgement.error)
-
-

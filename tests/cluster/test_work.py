@@ -35,11 +35,10 @@ def parts(waiting: int, workers: int, together: int, device: str) -> list[int]:
 
 
 def test_parts_become_smaller_so_that_all_end_together() -> None:
-    assert parts(100, 2, 16, "cpu") == [25, 19, 14, 11, 8, 6, 5, 4, 4, 4]
+    assert parts(20, 2, 16, "cpu") == [5, 4, 3, 2, 2, 1, 1, 1, 1]
+    assert parts(3, 2, 16, "cpu") == [1, 1, 1]
     assert parts(100, 2, 16, "cuda") == [25, 19, 16, 16, 16, 8]
     assert parts(10, 2, 16, "cuda") == [5, 5]
-    assert parts(3, 2, 16, "cpu") == [2, 1]
-    assert parts(3, 2, 1, "cpu") == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
