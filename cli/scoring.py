@@ -11,7 +11,7 @@ import click
 
 from milr import plugins
 from milr.errors import UsageError
-from milr.evaluation.conclusion import conclude, samples_of
+from milr.evaluation.conclusion import conclude, samples_of, size_of
 from milr.evaluation.contract import Benchmark
 from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_results, write_results
@@ -49,7 +49,7 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     judges = load_judges(settings, benchmark.roles(model), model, str(resolve_device(settings["device"])), None)
     check_judges(judges.all, prompts)
     facts = _facts(settings, benchmark, folder, run, model, judges, files)
-    there = [picture for picture in pictures if picture.path.is_file()]
+    there = [picture for picture in pictures if size_of(picture.path) is not None]
     out.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(out)
     try:
@@ -160,5 +160,5 @@ def _facts(
 def _exit_code(results: Results) -> int:
     unjudged = sum(result.failed for result in results.judges.values())
     if results.missing or unjudged:
-        click.echo(f"milr: {results.missing} pictures are missing, {unjudged} could not be judged.", err=True)
+        click.echo(f"milr: {results.missing} pictures are missing or unreadable, {unjudged} could not be judged.", err=True)
     return 1 if results.missing or unjudged else 0

@@ -396,7 +396,20 @@ def _timeless(record: Any) -> Any:
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """The paths that two runs do not have in common."""
-    return [f"{path} differs" for path in sorted(wanted.keys() | found.keys()) if wanted.get(path) != found.get(path)]
+    return [
+        f"{path} differs: {_first_difference(wanted.get(path), found.get(path))}"
+        for path in sorted(wanted.keys() | found.keys())
+        if wanted.get(path) != found.get(path)
+    ]
+
+
+def _first_difference(wanted: Any, found: Any) -> str:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
+        return f"{name}: {_first_difference(wanted.get(name), found.get(name))}"
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        return next(_first_difference(*pair) for pair in zip(wanted, found, strict=True) if pair[0] != pair[1])
+    return f"{str(wanted)[:1000]} became {str(found)[:1000]}"
 
 
 def _lines(report: Report) -> Iterator[str]:

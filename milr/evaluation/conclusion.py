@@ -62,13 +62,14 @@ def _facts(picture: Picture, sample: Record | None) -> PictureFacts:
         text=prompt.text,
         tag=str(prompt.metadata.get("tag", "")),
         image_index=picture.image_index,
-        size=_size(picture.path),
+        size=size_of(picture.path),
         reward=sample["reward"] if sample else None,
         images_decoded=sample["images_decoded"] if sample else None,
     )
 
 
-def _size(path: Path) -> tuple[int, int] | None:
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture; None when it is not there, or is none."""
     try:
         with Image.open(path) as image:
             return image.size
