@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import platform
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import torch
 
 from milr import __version__, plugins
 from milr.decoding import Engine, Sampling
-from milr.errors import RunError
+from milr.errors import RunError, UsageError
 from milr.events import Event, Failed
 from milr.models import load_model
-from milr.models.base import UnifiedModel
+from milr.models.base import ModelFacts, UnifiedModel
+from milr.models.loading import resolve_dtype
 from milr.prompts import Prompt
 from milr.reports.strip import write_strip
 from milr.rewards import Reward
@@ -36,7 +37,11 @@ from .progress import ProgressDisplay, progress_style
 from .results import show_result
 from .settings import Settings, without_address
 
-Search = Callable[..., Iterator[Event]]
+if TYPE_CHECKING:
+    from milr.cluster import Crew
+
+Search = Callable[..., Generator[Event, None, None]]
+Prepare = Callable[[Settings, ModelFacts], Settings]
 Show = Callable[[Key, Record], None]
 
 
@@ -61,11 +66,13 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         RunError: the work cannot go on; what was done is kept.
     """
     check_plugins(settings)
-    loaded = load(settings, load_from(settings))
-    search = search_for(settings, loaded, prompts)
-    warn_of_unknown_words(loaded.model, prompts)
-    identity = identify(settings, loaded, prompts)
-    with open_run(out, identity, resume=settings["resume"], keep_steps=settings["keep_steps"]) as run:
+    with ExitStack() as stack:
+        crew = stack.enter_context(open_crew_of(settings))
+        loaded = load(settings, load_from(settings, crew))
+        search = search_for(settings, loaded, prompts, crew)
+        warn_of_unknown_words(loaded.model, prompts)
+        identity = identify(settings, loaded, prompts, crew)
+        run = stack.enter_context(open_run(out, identity, resume=settings["resume"], keep_steps=settings["keep_steps"]))
         show = partial(_show, run, settings["seed"], settings["json"])
         for key in keys_of(run):
             if key in run.finished:
@@ -85,11 +92,42 @@ def check_plugins(settings: Settings) -> None:
     plugins.check_options(plugin, plugin.load(), method_options)
     check_critics(settings)
     check_trackers(settings["track"])
+    for option in ("workers", "cpus_per_worker"):
+        if settings[option] is not None and settings["ray"] is None:
+            raise UsageError(f"--{option.replace('_', '-')} is for workers on a Ray cluster; add --ray.")
 
 
-def load_from(settings: Settings) -> UnifiedModel:
-    """The model of a run."""
-    return load_model(settings["model"], settings["device"], settings["dtype"], quantize=settings["quantize"])
+def load_from(settings: Settings, crew: Crew | None) -> UnifiedModel:
+    """The model of a run; beside a crew, which does the work, on the CPU and as its workers have it."""
+    device, dtype = settings["device"], settings["dtype"]
+    if crew is not None:
+        device, dtype = "cpu", str(resolve_dtype(dtype, torch.device(crew.device))).removeprefix("torch.")
+    return load_model(settings["model"], device, dtype, quantize=settings["quantize"])
+
+
+@contextmanager
+def open_crew_of(settings: Settings, prepare: Prepare | None = None) -> Iterator[Crew | None]:
+    """The workers of --ray; None where this process does the work.
+
+    Args:
+        prepare: what is still to be settled when a worker knows its model.
+    """
+    if settings["ray"] is None:
+        yield None
+        return
+    from milr.cluster import open_crew
+
+    where = {"workers": settings["workers"], "cpus_per_worker": settings["cpus_per_worker"]}
+    load_there = partial(load_in_worker, settings, prepare)
+    with open_crew(load_there, settings["ray"] or None, device=settings["device"], **where) as crew:
+        yield crew
+
+
+def load_in_worker(settings: Settings, prepare: Prepare | None, device: str) -> tuple[UnifiedModel, Reward]:
+    """Model and critics of a run, in a worker."""
+    model = load_model(settings["model"], device, settings["dtype"], quantize=settings["quantize"])
+    loaded = load(prepare(settings, model.facts) if prepare else settings, model)
+    return model, loaded.reward
 
 
 def load(settings: Settings, model: UnifiedModel) -> Loaded:
@@ -99,7 +137,11 @@ def load(settings: Settings, model: UnifiedModel) -> Loaded:
 
 
 def search_for(
-    settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], targets: Mapping[str, float] | None = None
+    settings: Settings,
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    crew: Crew | None,
+    targets: Mapping[str, float] | None = None,
 ) -> Search:
     """The search, which has refused what cannot be; no work is done until its events are read.
 
@@ -107,29 +149,20 @@ def search_for(
         targets: rewards that are enough, by prompt id, where no --target is given.
     """
     target = math.nan if settings["target"] == "none" else settings["target"]
-    search = partial(
-        refine,
-        loaded.model,
-        prompts,
-        loaded.reward,
-        settings["method"],
-        steps=settings["steps"],
-        samples=settings["samples"],
-        images=settings["images"],
-        seed=settings["seed"],
-        sampling=_sampling(settings, loaded.model),
-        batch=settings["batch"],
-        overlap=settings["overlap"],
-        target=targets if target is None else target,
-        budget=settings["budget"],
-        keep=settings["keep"],
-        method_options=settings.plugin_options("method").get(settings["method"], {}),
-    )
+    options = {name: settings[name] for name in _OF_SEARCHES} | {
+        "sampling": _sampling(settings, loaded.model),
+        "target": targets if target is None else target,
+        "method_options": settings.plugin_options("method").get(settings["method"], {}),
+    }
+    search = partial(refine, loaded.model, prompts, loaded.reward, **options)
     search()
-    return search
+    return search if crew is None else partial(crew.refine, prompts, **options)
 
 
-def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], **more: Any) -> Identity:
+_OF_SEARCHES = ("method", "steps", "samples", "images", "seed", "batch", "overlap", "budget", "keep")
+
+
+def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], crew: Crew | None, **more: Any) -> Identity:
     """Who the run is; `more` is what a reader may want to know besides."""
     model, sampling = loaded.model, _sampling(settings, loaded.model)
     resolved = {
@@ -144,8 +177,8 @@ def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], **mo
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
-        "device": str(model.device),
-        "batch": settings["batch"] or searches_at_once(Engine.of(model), settings["samples"]),
+        "device": str(model.device) if crew is None else crew.device,
+        "batch": settings["batch"] or (searches_at_once(Engine.of(model), settings["samples"]) if not crew else None),
         "overlap": settings["overlap"],
         "incidental": settings.incidental(),
         "model_licence": model.facts.licence,
@@ -190,14 +223,16 @@ def follow(
     try:
         waiting = len(keys) - len(run.finished)
         with ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"]) as display:
-            for event in search(skip=frozenset(run.finished), resume=run.resumable):
-                line = run.record(event)
-                display.show(event)
-                trackers.show(event)
-                if line is not None:
-                    failed += isinstance(event, Failed)
-                    with display.aside():
-                        show((event.prompt.id, event.image_index), line)
+            events = search(skip=frozenset(run.finished), resume=run.resumable)
+            with closing(events):
+                for event in events:
+                    line = run.record(event)
+                    display.show(event)
+                    trackers.show(event)
+                    if line is not None:
+                        failed += isinstance(event, Failed)
+                        with display.aside():
+                            show((event.prompt.id, event.image_index), line)
     except KeyboardInterrupt:
         click.echo(
             f"milr: interrupted; {len(run.finished)} of {len(keys)} images are done and the state of the others is "

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +21,7 @@ from milr.evaluation.judging import judge_pictures
 from milr.evaluation.protocols import is_oracle, paper_targets
 from milr.evaluation.results import Results, RunFacts, beside_controls, write_results
 from milr.evaluation.tables import format_run
+from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
 from milr.run_files import to_json, write_file
 from milr.run_identity import Identity, read_identity
@@ -35,14 +37,36 @@ from .drawing import (
     identify,
     load,
     load_from,
+    open_crew_of,
     quoted,
     search_for,
     tracking,
     warn_of_unknown_words,
 )
+from .dry_run import show_cost
 from .judges import Judges, check_judges, is_kin, load_judges, with_critic
 from .progress import judging_progress, progress_style
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from milr.cluster import Crew
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all rows share.
+
+    Attributes:
+        files: what `data.verify` says of the files that the prompts are from.
+        crew: who searches; None for this process.
+    """
+
+    benchmark: Benchmark
+    prompts: Sequence[Prompt]
+    files: Mapping[str, Any]
+    loaded: Loaded
+    judges: Judges
+    crew: Crew | None
 
 
 @dataclass(frozen=True)
@@ -69,54 +93,60 @@ def carry_out(
         RunError: the work cannot go on; what was done is kept.
     """
     check_plugins(settings)
-    model = load_from(settings)
-    roles = benchmark.roles(model.facts)
-    settings = with_critic(settings, roles.judge if is_oracle(settings["protocol"]) else roles.critic)
-    loaded = load(settings, model)
-    judges = load_judges(settings, roles, model, str(model.device), loaded.reward)
+    prepare = partial(with_critic, benchmark=benchmark)
+    with open_crew_of(settings, prepare) as crew:
+        model = load_from(settings, crew)
+        settings = prepare(settings, model.facts)
+        loaded = load(settings, model)
+        judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
+        _check_protocol(settings, loaded, judges)
+        check_judges(judges.all, prompts)
+        evaluation = Evaluation(benchmark, prompts, files, loaded, judges, crew)
+        rows = _rows(evaluation, settings, out)
+        warn_of_unknown_words(model, prompts)
+        if settings["dry_run"]:
+            return show_cost(rows, judges.all, prompts, _calibration(settings, model))
+        go_on = f"milr evaluate {benchmark.name} --resume --out {quoted(out)}"
+        try:
+            return _evaluate(rows, evaluation, go_on)
+        except KeyboardInterrupt:
+            click.echo(f"milr: interrupted; what was drawn and judged is saved. Go on with: {go_on}", err=True)
+            return 130
+
+
+def _check_protocol(settings: Settings, loaded: Loaded, judges: Judges) -> None:
     if settings["protocol"] == "official" and is_kin(loaded.reward, judges.judge):
         raise UsageError(
             f"--protocol official wants a critic that is no kin of the judge, and {' + '.join(loaded.critics)} looks "
             f"with what {judges.judge.name} looks with; choose another --reward, or leave --protocol out."
         )
-    check_judges(judges.all, prompts)
-    rows = [_row(settings, loaded, judges, benchmark, prompts, files, out, settings["method"])]
+
+
+def _calibration(settings: Settings, model: UnifiedModel) -> int:
+    """How many prompts a dry run tries: on a GPU what is decoded together, for one alone takes as long as many."""
+    if settings["calibration"] is not None:
+        return int(settings["calibration"])
+    return searches_at_once(Engine.of(model), settings["samples"]) if model.device.type == "cuda" else 4
+
+
+def _rows(evaluation: Evaluation, settings: Settings, out: Path) -> list[Row]:
+    """The run itself, then its controls; their searches have refused what cannot be."""
+    rows = [_row(evaluation, settings, out, settings["method"])]
     for name in controls_of(settings["method"]) if settings["controls"] else []:
         changed = settings.given(**control_settings(name, settings.values))
-        rows.append(_row(changed, loaded, judges, benchmark, prompts, files, out / "controls" / name, name))
-    warn_of_unknown_words(model, prompts)
-    if settings["dry_run"]:
-        from .dry_run import show_cost
-
-        usual = searches_at_once(Engine.of(model), settings["samples"]) if model.device.type == "cuda" else 4
-        calibration = usual if settings["calibration"] is None else settings["calibration"]
-        return show_cost(rows, judges.all, prompts, calibration)
-    go_on = f"milr evaluate {benchmark.name} --resume --out {quoted(out)}"
-    try:
-        return _evaluate(rows, judges, benchmark, go_on)
-    except KeyboardInterrupt:
-        click.echo(f"milr: interrupted; what was drawn and judged is saved. Go on with: {go_on}", err=True)
-        return 130
+        rows.append(_row(evaluation, changed, out / "controls" / name, name))
+    return rows
 
 
-def _row(
-    settings: Settings,
-    loaded: Loaded,
-    judges: Judges,
-    benchmark: Benchmark,
-    prompts: Sequence[Prompt],
-    files: Mapping[str, Any],
-    folder: Path,
-    name: str,
-) -> Row:
-    """A row whose search has refused what cannot be."""
+def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) -> Row:
+    loaded, judges, prompts, crew = evaluation.loaded, evaluation.judges, evaluation.prompts, evaluation.crew
     oracle = is_kin(loaded.reward, judges.judge)
-    targets = paper_targets(benchmark, prompts) if oracle and is_oracle(settings["protocol"]) else None
-    identity = identify(settings, loaded, prompts, data=files)
+    targets = paper_targets(evaluation.benchmark, prompts) if oracle and is_oracle(settings["protocol"]) else None
+    identity = identify(settings, loaded, prompts, crew, data=evaluation.files)
     model, held_out = loaded.model, judges.held_out
     searched = name not in UNSEARCHED
     facts = RunFacts(
-        benchmark=benchmark.name,
+        benchmark=evaluation.benchmark.name,
         made_by="evaluate",
         row=name,
         protocol={"name": settings["protocol"] or "custom"},
@@ -124,7 +154,7 @@ def _row(
         method=settings["method"],
         settings=identity.config,
         seed=settings["seed"],
-        data=files,
+        data=evaluation.files,
         critic={
             "name": " + ".join(identity.config["reward"]),
             "version": loaded.reward.version,
@@ -135,11 +165,12 @@ def _row(
         oracle=searched and oracle,
         held_out_oracle=searched and held_out is not None and is_kin(loaded.reward, held_out),
     )
-    return Row(settings, folder, search_for(settings, loaded, prompts, targets), identity, facts)
+    return Row(settings, folder, search_for(settings, loaded, prompts, crew, targets), identity, facts)
 
 
-def _evaluate(rows: Sequence[Row], judges: Judges, benchmark: Benchmark, go_on: str) -> int:
+def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
     main, *controls = rows
+    benchmark, judges = evaluation.benchmark, evaluation.judges
     failed = 0
     found: list[Results] = []
     with ExitStack() as held:  # against others, until all is done

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from milr.errors import UsageError
-from milr.evaluation.contract import Role, Roles
+from milr.evaluation.contract import Benchmark, Role, Roles
 from milr.evaluation.judging import Judge
+from milr.evaluation.protocols import is_oracle
 from milr.models.base import ModelFacts, UnifiedModel
+from milr.models.loading import resolve_device
 from milr.prompts import Prompt
 from milr.rewards import Reward, check_prompt, load_reward, parse_reward
 
@@ -32,10 +34,12 @@ class Judges:
         return [self.judge, *([self.held_out] if self.held_out else [])]
 
 
-def with_critic(settings: Settings, role: Role) -> Settings:
-    """The settings, with this critic where none is named."""
+def with_critic(settings: Settings, facts: ModelFacts, benchmark: Benchmark) -> Settings:
+    """The settings, with the critic that the benchmark and the protocol say where none is named."""
     if settings["reward"]:
         return settings
+    roles = benchmark.roles(facts)
+    role = roles.judge if is_oracle(settings["protocol"]) else roles.critic
     plugin = parse_reward(role.critic).plugin
     options = {f"reward.{plugin}.{name}": value for name, value in role.options.items()}
     return settings.given(reward=[role.critic], **{name: settings.values.get(name, options[name]) for name in options})
@@ -83,5 +87,6 @@ def _load(option: str, usual: Role, settings: Settings, model: UnifiedModel | Mo
         raise UsageError(f"--{option.replace('_', '-')} {role.critic}: a judge has no weight; write {named.label}.")
     options = {**role.options, **settings.plugin_options("judge").get(named.plugin, {})}
     return Judge(
-        role.title or without_address(role.critic), load_reward(role.critic, model, device, {named.plugin: options})
+        role.title or without_address(role.critic),
+        load_reward(role.critic, model, str(resolve_device(device)), {named.plugin: options}),
     )

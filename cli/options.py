@@ -39,7 +39,7 @@ _RUNNING = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16, float16."),
     click.option("--quantize", type=click.Choice(["int8", "fp8"]), help="Smaller weights, on a GPU (extra quant)."),
-    click.option("--ray", is_flag=False, flag_value="local", metavar="[ADDRESS]", help="Search on a Ray cluster."),
+    click.option("--ray", is_flag=False, flag_value="", metavar="[ADDRESS]", help="On a Ray cluster (extra ray)."),
     click.option("--workers", type=Whole(1), help="Of --ray.  [default: one per GPU, or as the CPUs allow]"),
     click.option("--cpus-per-worker", type=Whole(1), help="Of --ray, where there are no GPUs.  [default: all]"),
 )

@@ -34,6 +34,7 @@ class ProgressDisplay:
     def __init__(self, style: Style, searches: int, steps: int) -> None:
         self._style, self._searches, self._steps = style, searches, steps
         self._ended = 0
+        self._begun: dict[tuple[str, int], int] = {}  # steps that are on the bar
         self._bar = tqdm(
             total=searches * (steps + 1),
             disable=style != "bar",
@@ -57,13 +58,16 @@ class ProgressDisplay:
     def show(self, event: Event) -> None:
         """Tell the person what happened."""
         title = textwrap.shorten(event.prompt.text, 40, placeholder="...")
+        key = (event.prompt.id, event.image_index)
         if isinstance(event, Started):
-            self._bar.update(event.steps_done)
+            self._bar.update(event.steps_done - self._begun.get(key, 0))  # a search may be taken over by another worker
+            self._begun[key] = event.steps_done
             self._bar.set_description_str(title)
             if event.steps_done:
                 self._say(f"{title}: goes on after step {event.steps_done - 1}")
         elif isinstance(event, Stepped):
             self._bar.update(1)
+            self._begun[key] = event.step.index + 1
             best = event.progress.best.reward
             reward = "no score yet" if best is None else f"reward {best:.3f}"
             self._bar.set_postfix_str(reward)

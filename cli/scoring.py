@@ -18,7 +18,6 @@ from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_result
 from milr.evaluation.selection import limited
 from milr.evaluation.tables import format_run
 from milr.models.base import ModelFacts
-from milr.models.loading import resolve_device
 from milr.prompts import Prompt
 from milr.rewards import load_reward
 from milr.run_files import to_json
@@ -46,7 +45,7 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     prompts, files = _prompts(run, settings, benchmark)
     pictures = find_pictures(benchmark, prompts, folder / "images" if run is not None else folder, settings["images"])
     model = _model(settings, run)
-    judges = load_judges(settings, benchmark.roles(model), model, str(resolve_device(settings["device"])), None)
+    judges = load_judges(settings, benchmark.roles(model), model, settings["device"], None)
     check_judges(judges.all, prompts)
     facts = _facts(settings, benchmark, folder, run, model, judges, files)
     there = [picture for picture in pictures if size_of(picture.path) is not None]
@@ -160,5 +159,7 @@ def _facts(
 def _exit_code(results: Results) -> int:
     unjudged = sum(result.failed for result in results.judges.values())
     if results.missing or unjudged:
-        click.echo(f"milr: {results.missing} pictures are missing or unreadable, {unjudged} could not be judged.", err=True)
+        click.echo(
+            f"milr: {results.missing} pictures are missing or unreadable, {unjudged} could not be judged.", err=True
+        )
     return 1 if results.missing or unjudged else 0

@@ -219,6 +219,7 @@ class RunFolder:
                 self._state_path(key).unlink(missing_ok=True)
             elif (progress := load_progress(self._state_path(key))) is not None:
                 states[key] = progress
+        _remove_empty(self.path / "state")
         return states
 
     def _drop_unfinished_steps(self) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ def refine(
     method_options: Mapping[str, Any] | None = None,
     skip: frozenset[tuple[str, int]] = frozenset(),
     resume: Mapping[tuple[str, int], Progress] | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Searches the latents of each prompt, and tells what happens as it happens.
 
     A search decodes `samples` x (1 + `steps`) pictures at most: step 0 is the model as it is.

@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock, Thread
@@ -46,7 +46,9 @@ class Slots(Generic[Search, Decoded, Scored, Event]):
     score: Callable[[Decoded], Scored]
     tell: Callable[[Sequence[Search], Scored], Iterator[Event]]
 
-    def run(self, searches: Iterator[Search], slots: int, overlap: bool, device: torch.device) -> Iterator[Event]:
+    def run(
+        self, searches: Iterator[Search], slots: int, overlap: bool, device: torch.device
+    ) -> Generator[Event, None, None]:
         """Brings all searches to their end, `slots` at a time."""
         halves = 2 if overlap else 1
         ready: list[Search] = []

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -49,10 +50,15 @@ OPTIONS = (
 
 
 class Watch:
-    """Tells the points of this process as it comes by, and ends it with SIGKILL at any of `stops`."""
+    """Tells the points of this process as it comes by, and ends it with SIGKILL at any of `stops`.
 
-    def __init__(self, run: Path, stops: Sequence[str], report: int) -> None:
-        self._run, self._stops, self._report = run, frozenset(stops), report
+    Args:
+        report: a descriptor that takes the points, a line each.
+        late: (point, stop): a stop that counts only behind that point.
+    """
+
+    def __init__(self, run: Path, stops: Sequence[str], report: int, late: tuple[str, str] | None = None) -> None:
+        self._run, self._stops, self._report, self._late = run, set(stops), report, late
         self._open_files: dict[int, Path] = {}
 
     def install(self) -> None:
@@ -72,6 +78,8 @@ class Watch:
         if point in self._stops:
             at_the_end()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._late and point == self._late[0]:
+            self._stops.add(self._late[1])
 
     def remember(self, descriptor: int, path: Path) -> None:
         """Whose descriptor it is."""
@@ -118,13 +126,15 @@ class _WatchedFile(io.FileIO):
         return super().write(view)
 
 
-def be_victim(arguments: Sequence[str], run: str, stops: Sequence[str], report: int) -> NoReturn:
-    """Runs a command line of milr in this process, which ends with it."""
+def be_victim(
+    arguments: Sequence[str], run: str, stops: Sequence[str], late: tuple[str, str] | None, report: int
+) -> NoReturn:
+    """Runs a command line of milr in this process, which ends with it; the others are `Watch`'s."""
     import torch
     from milr_cli.main import main
 
     torch.set_num_threads(1)
-    Watch(Path(run), stops, report).install()
+    Watch(Path(run), stops, report, late).install()
     sys.argv = ["milr", *arguments]
     main()
     raise AssertionError("main() returned")
@@ -132,11 +142,25 @@ def be_victim(arguments: Sequence[str], run: str, stops: Sequence[str], report: 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a victim ended: by which points it came, its exit code (-9 when killed), what it said."""
+    """How a victim ended.
+
+    Attributes:
+        points: by which it came, the last one last.
+        outside: it was killed from outside rather than by its own hand.
+        code: its exit code; -9 when killed.
+        said: on stdout and stderr.
+    """
 
     points: list[str]
+    outside: bool
     code: int
     said: str
+
+    @property
+    def end(self) -> str:
+        """Where it was killed, for people."""
+        point = self.points[-1] if self.points else "nothing"
+        return f"from outside, after {point}" if self.outside else point
 
 
 @dataclass(frozen=True)
@@ -148,7 +172,12 @@ class Victims:
     fresh: bool = False
 
     def attempt(
-        self, arguments: Sequence[str], stops: Sequence[str] = (), outside: str | None = None, delay: float = 0.0
+        self,
+        arguments: Sequence[str],
+        stops: Sequence[str] = (),
+        outside: str | None = None,
+        delay: float = 0.0,
+        at_latest: str | None = None,
     ) -> Attempt:
         """One victim, from its start to its end.
 
@@ -156,10 +185,13 @@ class Victims:
             stops: points at which it ends by its own hand.
             outside: the point after which it is killed from here.
             delay: seconds from then on.
+            at_latest: the point behind that one at which it does not wait for it.
         """
+        late = (outside, at_latest) if outside and at_latest else None
         come, tell = os.pipe()
         with tempfile.TemporaryFile() as log:
-            pid = (self._spawned if self.fresh else self._forked)((arguments, str(self.run), stops, tell), log.fileno())
+            start = self._spawned if self.fresh else self._forked
+            pid = start((arguments, str(self.run), stops, late, tell), log.fileno())
             os.close(tell)
             points = []
             with os.fdopen(come, encoding="utf-8") as lines:
@@ -171,7 +203,8 @@ class Victims:
                         outside = None
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             log.seek(0)
-            return Attempt(points, code, log.read().decode())
+            from_outside = not points or points[-1] not in (*stops, at_latest)
+            return Attempt(points, from_outside, code, log.read().decode())
 
     def _forked(self, victim: tuple[Any, ...], log: int) -> int:
         sys.stdout.flush()
@@ -211,7 +244,7 @@ class Report:
 
     Attributes:
         points: of the undisturbed run, by kind of file.
-        kills: "inside write: samples.jsonl", or "outside, after before fsync: trace/..." in their order.
+        kills: each `Attempt.end`, in their order.
         wrong: empty when nothing was lost.
     """
 
@@ -221,8 +254,8 @@ class Report:
 
 
 def kind_of(point: str) -> str:
-    """The kind of file that a point is about."""
-    path = PurePosixPath(point.partition(": ")[2])
+    """The kind of file that a point, or the end of an attempt, is about."""
+    path = PurePosixPath(point.rpartition(": ")[2])
     parts = path.parts[2:] if path.parts[:1] == ("controls",) else path.parts
     folder = parts[0] if parts else ""
     if folder in ("trace", "state") or (folder == "images" and ".png" in path.name):
@@ -291,7 +324,7 @@ def run_harness(folder: Path, kills: int, seed: int, fresh: bool = False) -> Rep
         finished = done(run)
         if attempt.code != -signal.SIGKILL:
             break
-        report.kills.append(attempt.points[-1])
+        report.kills.append(attempt.end)
     if attempt.code:
         report.wrong.append(f"exit code {attempt.code}: {attempt.said}")
     if len(report.kills) < kills:
@@ -316,8 +349,10 @@ def _next_attempt(
     stops = [LAST_POINT] if left > len(waiting) else []
     stops += [other.point for other in later if _row(other.point) != _row(target.point)]
     if target.outside:
-        stops += [other.point for other in later[:1]]
-        attempt = victims.attempt(arguments, stops, target.point, generator.uniform(0, LONGEST_DELAY))
+        at_latest = later[0].point if later else LAST_POINT
+        attempt = victims.attempt(
+            arguments, stops, target.point, generator.uniform(0, LONGEST_DELAY), at_latest=at_latest
+        )
     else:
         attempt = victims.attempt(arguments, [target.point, *stops])
     end = attempt.points[-1] if attempt.points else ""
@@ -373,8 +408,6 @@ def contents(run: Path) -> dict[str, Any]:
     """All that a run leaves, by path, folders too: without what the clock decides, and lines in no order."""
     found: dict[str, Any] = {}
     for path in sorted(run.rglob("*")):
-        if path.name == ".lock":
-            continue
         name = path.relative_to(run).as_posix()
         if path.is_dir():
             found[name] = "folder"
@@ -382,10 +415,13 @@ def contents(run: Path) -> dict[str, Any]:
             found[name] = _timeless(json.loads(path.read_bytes()))
         elif path.suffix == ".jsonl":
             lines = [_timeless(json.loads(line)) for line in path.read_bytes().splitlines()]
-            found[name] = sorted(json.dumps(line, sort_keys=True) for line in lines)
-        else:
+            found[name] = sorted(lines, key=lambda line: [str(line.get(key)) for key in _ORDER])
+        elif path.name != ".lock":
             found[name] = path.read_bytes()
     return found
+
+
+_ORDER = ("judge", "id", "image_index", "step")  # of lines: searches that travel together take turns as they can
 
 
 def _timeless(record: Any) -> Any:
@@ -394,22 +430,33 @@ def _timeless(record: Any) -> Any:
     return [_timeless(item) for item in record] if isinstance(record, list) else record
 
 
-def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """The paths that two runs do not have in common."""
-    return [
-        f"{path} differs: {_first_difference(wanted.get(path), found.get(path))}"
-        for path in sorted(wanted.keys() | found.keys())
-        if wanted.get(path) != found.get(path)
-    ]
+def differences(wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    """What two runs do not have in common. All numbers are exact but those of traces, which may differ in the last bit.
+
+    That bit of a sum, such as a log-probability, hangs on how many searches were decoded together, and a search that has
+    to do a step again is decoded with fewer.
+    """
+    for path in sorted(wanted.keys() | found.keys()):
+        is_trace = "trace" in PurePosixPath(path).parts
+        for where, before, after in _unequal(wanted.get(path), found.get(path), 1e-4 if is_trace else 0.0):
+            yield f"{path}{where}: {str(before)[:200]} became {str(after)[:200]}"
 
 
-def _first_difference(wanted: Any, found: Any) -> str:
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
-        return f"{name}: {_first_difference(wanted.get(name), found.get(name))}"
-    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        return next(_first_difference(*pair) for pair in zip(wanted, found, strict=True) if pair[0] != pair[1])
-    return f"{str(wanted)[:1000]} became {str(found)[:1000]}"
+def _unequal(before: Any, after: Any, tolerance: float) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        pairs = [(str(key), before[key], after[key]) for key in before]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(str(number), *pair) for number, pair in enumerate(zip(before, after, strict=True))]
+    elif isinstance(before, float) and isinstance(after, float):
+        if not math.isclose(before, after, rel_tol=tolerance, abs_tol=tolerance):
+            yield "", before, after
+        return
+    else:
+        if before != after:
+            yield "", before, after
+        return
+    for name, one, other in pairs:
+        yield from ((f", {name}{where}", *found) for where, *found in _unequal(one, other, tolerance))
 
 
 def _lines(report: Report) -> Iterator[str]:

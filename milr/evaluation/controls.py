@@ -30,9 +30,11 @@ def control_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a control, by option name: what differs from those of the run, and the options of its method.
 
     What the run says of its own method ("method.milr.text_ratio") holds for a control's method too, where it takes
-    such an option.
+    such an option. Rows of one picture a search have as many pictures decoded together as the run has.
     """
     chosen = dict(CONTROLS[name])
+    if name in UNSEARCHED and settings["batch"]:
+        chosen["batch"] = settings["batch"] * settings["samples"]
     method, own = chosen["method"], f"method.{settings['method']}."
     known = {option.name for option in plugins.options_of(plugins.find("methods", method).load())}
     if name not in UNSEARCHED:
