@@ -66,6 +66,8 @@ def check_resumed(settings: Settings, saved: Identity | None, out: Path) -> None
         from milr.run_identity import check_same_config
 
         said = {name: value for name, value in settings.said_configuration().items() if value != "auto"}
+        protocol = {name: value for name, value in said.items() if name == "protocol"}
+        check_same_config(saved.config, protocol, out)  # first: what it stands for was not said one by one
         check_same_config(saved.config, said, out)
 
 

@@ -90,7 +90,7 @@ def read_lines(path: Path) -> list[Record]:
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is empty or torn
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
             records.append(record)

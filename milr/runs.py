@@ -201,12 +201,12 @@ class RunFolder:
     # Reading what an earlier process left
 
     def _is_done(self, line: Record) -> bool:
-        """A line counts when it is no failure and its picture is there: else the search is done again."""
+        """A line counts when it is no failure and its picture is there and whole: else the search is done again."""
         key = (line.get("id"), line.get("image_index"))
         if "error" in line or key not in self._keys():
             return False
         path = self.image_path(key)  # never the line's own: it is only text
-        return line.get("image") == self._relative(path) and path.is_file()
+        return line.get("image") == self._relative(path) and _is_picture(path)
 
     def _keys(self) -> list[Key]:
         images = range(int(self.identity.config.get("images", 1)))
@@ -298,6 +298,15 @@ def _name(key: Key) -> str:
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):  # it is not empty, or not there
         folder.rmdir()
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
 
 
 def _png(image: Image.Image) -> bytes:

@@ -33,7 +33,7 @@ def control_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     such an option. Rows of one picture a search have as many pictures decoded together as the run has.
     """
     chosen = dict(CONTROLS[name])
-    if name in UNSEARCHED and settings["batch"]:
+    if name in UNSEARCHED and settings.get("batch"):
         chosen["batch"] = settings["batch"] * settings["samples"]
     method, own = chosen["method"], f"method.{settings['method']}."
     known = {option.name for option in plugins.options_of(plugins.find("methods", method).load())}

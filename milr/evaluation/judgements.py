@@ -57,13 +57,29 @@ def read_judgements(folder: Path) -> dict[tuple[str, str, int], Judgement]:
     """The latest judgement for each (judge, prompt id, image index).
 
     Raises:
-        ResumeError: a line is damaged.
+        ResumeError: a line is damaged, or no judgement.
     """
+    path = folder / JUDGEMENTS_FILE
     latest = {}
-    for line in read_lines(folder / JUDGEMENTS_FILE):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             judgement = Judgement(**line)
         except TypeError:
-            raise ResumeError(f"{folder / JUDGEMENTS_FILE} has a line that is no judgement; delete the file.") from None
+            judgement = None
+        if judgement is None or not _is_sound(judgement):
+            raise ResumeError(f"line {number} of {path} is no judgement; delete it to have that work done again.")
         latest[judgement.judge, judgement.id, judgement.image_index] = judgement
     return latest
+
+
+def _is_sound(judgement: Judgement) -> bool:
+    texts = (judgement.judge, judgement.version, judgement.id, judgement.tag, judgement.prompt, judgement.image)
+    values = (judgement.parts, judgement.cost)
+    if not all(isinstance(value, dict) for value in values):
+        return False
+    numbers = [judgement.value, *judgement.parts.values(), *judgement.cost.values()]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(judgement.image_index, int)
+        and all(number is None or isinstance(number, int | float) for number in numbers)
+    )

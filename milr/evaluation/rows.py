@@ -123,25 +123,11 @@ def _read_entry(folder: Path) -> Entry | None:
         return None
     try:
         judgements = read_judgements(folder)
-    except (OSError, TypeError, RecursionError):
-        judgements = None
-    if judgements is None or not all(map(_is_sound, judgements.values())):
-        raise ResumeError(
-            f"{folder / JUDGEMENTS_FILE} is not what milr writes; delete it and judge the pictures again."
-        )
+    except OSError as error:
+        raise ResumeError(f"cannot read {folder / JUDGEMENTS_FILE}: {error.strerror or error}.") from None
     if not judgements and any(tag.images for it in results.judges.values() for tag in it.tags.values()):
         raise UsageError(f"{folder} has a {RESULTS_FILE} but no {JUDGEMENTS_FILE} beside it; copy both.")
     return Entry(folder, results, judgements)
-
-
-def _is_sound(judgement: Judgement) -> bool:
-    texts = (judgement.judge, judgement.version, judgement.id, judgement.tag, judgement.prompt)
-    numbers = [judgement.value, *judgement.parts.values()] if isinstance(judgement.parts, dict) else [judgement.parts]
-    return (
-        all(isinstance(text, str) for text in texts)
-        and isinstance(judgement.image_index, int)
-        and all(number is None or isinstance(number, int | float) for number in numbers)
-    )
 
 
 def _why_not(folder: Path) -> str:

@@ -18,9 +18,7 @@ class BestOfN(Method):
         policy, steps, samples, noise: as for every method.
     """
 
-    def __init__(
-        self, *, policy: Policy, steps: int, samples: int, noise: NoiseSource, reasoning: bool = True
-    ) -> None:
+    def __init__(self, *, policy: Policy, steps: int, samples: int, noise: NoiseSource, reasoning: bool = True) -> None:
         super().__init__(policy=policy, steps=steps, samples=samples, noise=noise)
         self.reasoning = reasoning
 

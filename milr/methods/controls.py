@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from milr.latents import Mode
-from milr.methods.milr import Milr, Order
+from milr.methods.milr import Action, Milr, Order
 from milr.noise import NoiseSource
 from milr.policy import Policy
 
@@ -40,8 +40,30 @@ def random_direction(
     lr: float = 0.01,
     text_ratio: float | None = None,
     image_ratio: float | None = None,
+    baseline: bool = True,
+    scale: bool = True,
+    offset: float = 0.0,
+    action: Action = "sampled",
+    clip: float = 1.0,
 ) -> Milr:
-    """Steps of the length that MILR takes, in random directions: what moving at all is worth."""
-    given: dict[str, Any] = {"policy": policy, "steps": steps, "samples": samples, "noise": noise}
-    ratios: dict[str, Any] = {"text_ratio": text_ratio, "image_ratio": image_ratio}
-    return Milr(**given, **ratios, order=order, prefix=prefix, lr=lr, gradient="random")
+    """Steps of the length that MILR takes, in random directions: what moving at all is worth.
+
+    Baseline, scale, offset, action and clip decide when and how far it steps, as they do for MILR.
+    """
+    return Milr(
+        policy=policy,
+        steps=steps,
+        samples=samples,
+        noise=noise,
+        order=order,
+        prefix=prefix,
+        lr=lr,
+        text_ratio=text_ratio,
+        image_ratio=image_ratio,
+        baseline=baseline,
+        scale=scale,
+        offset=offset,
+        action=action,
+        clip=clip,
+        gradient="random",
+    )

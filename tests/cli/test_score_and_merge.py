@@ -91,9 +91,7 @@ def test_pictures_of_others_get_the_judgement_of_their_own_evaluation(
     assert contents(tmp_path / "run") == before
 
 
-def test_a_run_can_be_scored_by_another_judge_and_keeps_who_made_it(
-    evaluate: Milr, milr: Milr, tmp_path: Path
-) -> None:
+def test_a_run_can_be_scored_by_another_judge_and_keeps_who_made_it(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
     evaluate("--reward", "greenness")
     assert milr("score", "shades", "run", "--judge", "greenness", "--out", "scored").code == 0
     results = record(tmp_path / "scored")

@@ -302,7 +302,7 @@ def test_a_judgement_with_a_wrong_value_is_refused(tmp_path: Path, wrong: dict[s
     make_run(tmp_path, scores_of(1, 2))
     line, *_ = (tmp_path / JUDGEMENTS_FILE).read_text().splitlines()
     (tmp_path / JUDGEMENTS_FILE).write_text(json.dumps(json.loads(line) | wrong) + "\n")
-    with pytest.raises(ResumeError, match=r"judgements\.jsonl is not what milr writes"):
+    with pytest.raises(ResumeError, match=r"line 1 of .*judgements\.jsonl is no judgement"):
         compare([tmp_path])
 
 
