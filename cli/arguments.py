@@ -34,6 +34,10 @@ class Number(click.FloatRange):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """Without bounds, click would write "x<=None" into --help."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class Target(Number):
     """A number, or none: no reward is enough to stop."""

@@ -13,7 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _STEERING = (
     click.option("--model", default="mini", show_default=True, help="Of 'milr list models', a folder or a hub id."),
-    click.option("--reward", multiple=True, metavar="NAME[=W]", help="Critic and its weight.  [default: the model's]"),
+    click.option("--reward", multiple=True, metavar="NAME[=W]", help="Critic and its weight.  [default: the model's, the benchmark's]"),
     click.option("--combine", type=click.Choice(["sum", "min", "product"]), default="sum", help="Critics as one."),
     click.option("--normalise", multiple=True, metavar="NAME=LOW:HIGH", help="Make its range 0 to 1; or NAME=zscore."),
     click.option("--gate", multiple=True, metavar="NAME=LEAST", help="Pictures with less of it come after all others."),
@@ -41,7 +41,7 @@ _RUNNING = (
     click.option("--quantize", type=click.Choice(["int8", "fp8"]), help="Smaller weights, on a GPU (extra quant)."),
     click.option("--ray", is_flag=False, flag_value="", metavar="[ADDRESS]", help="On a Ray cluster (extra ray)."),
     click.option("--workers", type=Whole(1), help="Of --ray.  [default: one per GPU, or as the CPUs allow]"),
-    click.option("--cpus-per-worker", type=Whole(1), help="Of --ray, where there are no GPUs.  [default: all]"),
+    click.option("--cpus-per-worker", type=Whole(1), help="Of --ray.  [default: 1; beside a GPU its share]"),
 )
 _WRITING = (
     click.option("--out", metavar="DIR", help="Run folder.  [default: runs/TIME-NAME]"),

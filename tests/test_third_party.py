@@ -24,7 +24,7 @@ pytest.importorskip("pip", reason="installs a package")
 def write_documented(folder: Path) -> Path:
     """The files of the document; each block's first line is a comment with its name."""
     blocks = re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert [name for name, _ in blocks] == ["critics.py", "pyproject.toml", "milr_contrast.py"]
+    assert [name for name, _ in blocks] == ["critics.py", "pyproject.toml", "milr_contrast.py", "milr_zoo.py"]
     for name, content in blocks:
         (folder / name).write_text(content)
     return folder
@@ -87,3 +87,14 @@ def test_it_scores_with_its_option_and_the_broken_one_is_silent(python: str, tmp
     assert result["reward"] == pytest.approx(spread / 2)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["reward_version"] == "1-2"
     assert "shattered" not in drawn.stderr
+
+
+def test_its_benchmark_is_drawn_judged_and_laid_out_as_it_says(python: str, tmp_path: Path) -> None:
+    evaluated = milr(
+        python, "evaluate", "zoo", "--steps", "0", "--samples", "1", "--out", "run", "--json", folder=tmp_path
+    )
+    results = json.loads(evaluated.stdout)
+    found = sorted(path.relative_to(tmp_path / "run" / "images").as_posix() for path in tmp_path.rglob("*.png"))
+    assert found == [f"{tag}/{tag}-{n}-{i}.png" for tag in ("alone", "pairs") for n in range(2) for i in range(2)]
+    assert (results["benchmark"], results["judge"]["name"], results["oracle"]) == ("zoo", "scenes-judge", False)
+    assert set(results["judges"]["scenes-judge"]["figures"]) == {"overall", "images"}

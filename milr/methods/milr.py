@@ -65,7 +65,7 @@ class Milr(Method):
             then being the latent itself, which also works for backends without token heads.
         prefix: "shift" adds the latents to the model's fresh states; "replace" lets them stand in, as published.
         lr: of Adam, in units of the latents; 0 only re-samples. 0.01 did best of 0.01, 0.03 and 0.1 on `mini` with a
-            seed that no table reports (`docs/results/choosing-seed`; within noise).
+            seed that no table reports (within noise).
         text_ratio, image_ratio: shares of the tokens whose latents move; the model's own where not given.
         sigma: of the gaussian perturbation, in units of the latents.
         baseline: compare rewards with the other samples (or, for one, with earlier ones).
