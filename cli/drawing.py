@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import torch
 from milr import __version__, plugins
 from milr.decoding import Engine, Sampling
 from milr.errors import RunError, UsageError
-from milr.events import Event, Failed
+from milr.events import Event, Failed, Key
 from milr.models import load_model
 from milr.models.base import ModelFacts, UnifiedModel
 from milr.models.loading import resolve_dtype
@@ -28,7 +28,7 @@ from milr.reports.strip import write_strip
 from milr.rewards import Reward
 from milr.run_files import Record
 from milr.run_identity import Identity
-from milr.runs import Key, RunFolder, open_run
+from milr.runs import RunFolder, open_run
 from milr.search import default_sampling, refine, searches_at_once
 from milr.trackers import Trackers, check_trackers, open_trackers
 
@@ -57,6 +57,11 @@ class Loaded:
     reward: Reward
     critics: Sequence[str]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model; every weight is read for it, so once for all rows of an evaluation."""
+        return self.model.fingerprint()
+
 
 def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
     """Search for a picture of each prompt; returns the exit code.
@@ -74,14 +79,13 @@ def draw(settings: Settings, prompts: Sequence[Prompt], out: Path) -> int:
         identity = identify(settings, loaded, prompts, crew)
         run = stack.enter_context(open_run(out, identity, resume=settings["resume"], keep_steps=settings["keep_steps"]))
         show = partial(_show, run, settings["seed"], settings["json"])
-        for key in keys_of(run):
+        for key in run.keys:
             if key in run.finished:
                 show(key, run.finished[key])
         with tracking(run, settings) as trackers:
             failed = follow(run, search, settings, trackers, show, f"milr generate --resume --out {quoted(run.path)}")
-        total = len(keys_of(run))
     if failed:
-        click.echo(f"milr: {failed} of {total} images failed; {out / 'samples.jsonl'} says why.", err=True)
+        click.echo(f"milr: {failed} of {len(run.keys)} images failed; {out / 'samples.jsonl'} says why.", err=True)
     return 1 if failed else 0
 
 
@@ -185,13 +189,7 @@ def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], crew
         **more,
     }
     config = dict(sorted((settings.configuration() | resolved).items()))
-    return Identity(config, prompts, model.fingerprint(), loaded.reward.version, facts)
-
-
-def keys_of(run: RunFolder) -> list[Key]:
-    """Every picture that a run is to have."""
-    images = int(run.identity.config["images"])
-    return [(prompt.id, index) for prompt in run.identity.prompts for index in range(images)]
+    return Identity(config, prompts, loaded.fingerprint, loaded.reward.version, facts)
 
 
 def quoted(path: Path) -> str:
@@ -203,7 +201,7 @@ def quoted(path: Path) -> str:
 def tracking(run: RunFolder, settings: Settings) -> Iterator[Trackers]:
     """The trackers of a run; says where to look."""
     config = {**run.identity.config, **run.identity.facts}
-    with open_trackers(settings["track"], run.path, run.path.name, config, len(keys_of(run))) as trackers:
+    with open_trackers(settings["track"], run.path, run.path.name, config, len(run.keys)) as trackers:
         for place in trackers.places:
             click.echo(f"milr: {place}", err=True)
         yield trackers
@@ -218,10 +216,9 @@ def follow(
         click.exceptions.Exit: interrupted; what to do was said.
         RunError: the work cannot go on; what was done is kept.
     """
-    keys = keys_of(run)
     failed = 0
     try:
-        waiting = len(keys) - len(run.finished)
+        waiting = len(run.keys) - len(run.finished)
         with ProgressDisplay(progress_style(settings["quiet"]), waiting, settings["steps"]) as display:
             events = search(skip=frozenset(run.finished), resume=run.resumable)
             with closing(events):
@@ -235,7 +232,7 @@ def follow(
                             show((event.prompt.id, event.image_index), line)
     except KeyboardInterrupt:
         click.echo(
-            f"milr: interrupted; {len(run.finished)} of {len(keys)} images are done and the state of the others is "
+            f"milr: interrupted; {len(run.finished)} of {len(run.keys)} images are done and the state of the others is "
             f"saved. Go on with: {how_to_go_on}",
             err=True,
         )

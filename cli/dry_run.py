@@ -1,7 +1,8 @@
 """`--dry-run`: what an evaluation would take, from counting and from a short calibration that writes nothing.
 
-The calibration draws the first step of a few searches as the run itself would, and lets every judge look at a few of
-the pictures. A judge that is paid is paid for these; `--calibration 0` asks nobody anything.
+The calibration draws the first two steps of a few searches as the run itself would, times the second one (the first
+warms up), and lets every judge look at a few of the pictures. A judge that is paid is paid for these, and counts
+nothing for replies that it has kept; `--calibration 0` asks nobody anything.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from PIL import Image
 
 from milr.evaluation.judging import Judge
-from milr.events import Stepped
+from milr.events import Step, Stepped
 from milr.prompts import Prompt
 from milr.rewards import score_safely, total_cost
 from milr.run_files import to_json
@@ -67,24 +69,26 @@ def pictures_of_a_search(settings: Mapping[str, Any]) -> float:
     return most if settings["budget"] is None else min(most, max(settings["samples"], settings["budget"]))
 
 
-def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Any]]:
-    """One step beyond the model's own for a few prompts, the first picture of each, and what a picture took."""
-    pictures: dict[str, Any] = {}
-    scores = []
-    began = time.perf_counter()
-    chosen = {prompt.id for prompt in prompts}
-    skipped = {(prompt.id, index) for prompt in row.identity.prompts for index in range(row.settings["images"])}
-    skipped -= {(identity, 0) for identity in chosen}
-    for event in row.search(skip=frozenset(skipped), steps=min(1, row.settings["steps"])):
+def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Image.Image]]:
+    """The first steps for a few prompts: what a picture took, and the first picture of each."""
+    pictures: dict[str, Image.Image] = {}
+    steps: list[Step] = []
+    wanted = {prompt.id for prompt in prompts}
+    images = range(row.settings["images"])
+    others = {(prompt.id, index) for prompt in row.identity.prompts for index in images}
+    others -= {(identity, 0) for identity in wanted}
+    last = min(1, row.settings["steps"])
+    for event in row.search(skip=frozenset(others), steps=last):
         if isinstance(event, Stepped):
-            scores += event.step.scores
             pictures.setdefault(event.prompt.id, event.step.rollouts[0].image)
-    seconds = (time.perf_counter() - began) / len(scores)
+            steps.append(event.step)
+    timed = [step for step in steps if step.index == last] or steps  # all searches may end before
+    scores = [score for step in timed for score in step.scores]
     counted = {name: amount / len(scores) for name, amount in total_cost(scores).items()}
-    return Cost(seconds, counted), [pictures[prompt.id] for prompt in prompts]
+    return Cost(sum(step.seconds for step in timed) / len(scores), counted), [pictures[prompt.id] for prompt in prompts]
 
 
-def _try_judge(judge: Judge, pictures: Sequence[Any], prompts: Sequence[Prompt]) -> Cost:
+def _try_judge(judge: Judge, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Cost:
     began = time.perf_counter()
     scores = score_safely(judge.reward, pictures, prompts)
     seconds = (time.perf_counter() - began) / len(scores)

@@ -13,7 +13,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _STEERING = (
     click.option("--model", default="mini", show_default=True, help="Of 'milr list models', a folder or a hub id."),
-    click.option("--reward", multiple=True, metavar="NAME[=W]", help="Critic and its weight.  [default: the model's, the benchmark's]"),
+    click.option(
+        "--reward",
+        multiple=True,
+        metavar="NAME[=W]",
+        help="Critic and weight.  [default: the model's, the benchmark's]",
+    ),
     click.option("--combine", type=click.Choice(["sum", "min", "product"]), default="sum", help="Critics as one."),
     click.option("--normalise", multiple=True, metavar="NAME=LOW:HIGH", help="Make its range 0 to 1; or NAME=zscore."),
     click.option("--gate", multiple=True, metavar="NAME=LEAST", help="Pictures with less of it come after all others."),

@@ -11,6 +11,8 @@ from milr.methods.base import State
 from milr.prompts import Prompt
 from milr.rewards import Memory, Score
 
+Key = tuple[str, int]  # prompt id, image index: one search
+
 
 @dataclass(frozen=True)
 class Step:

@@ -25,14 +25,12 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from milr.errors import ResumeError, UsageError
-from milr.events import Event, Failed, Finished, Progress, Step, Stepped
+from milr.events import Event, Failed, Finished, Key, Progress, Step, Stepped
 from milr.prompts import Prompt
 from milr.run_files import Record, append_line, is_part, keep_lines, read_lines, remove_parts, write_file
 from milr.run_identity import IDENTITY_FILE, Identity, check_same, read_identity
 from milr.run_lock import LOCK_FILE, FolderLock
 from milr.run_state import load_progress, save_progress
-
-Key = tuple[str, int]  # prompt id, image index
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class RunFolder:
     Attributes:
         path: the folder.
         identity: of the run.
+        keys: of every picture that it is to have, in order.
         finished: lines of `samples.jsonl` by key; those of failed searches are not among them.
         resumable: progress of searches that were interrupted.
     """
@@ -90,6 +89,9 @@ class RunFolder:
     ) -> None:
         self.path, self.identity, self.keep_steps = path, identity, keep_steps
         self._keep_frames, self._places = frames, places or {}
+        images = range(int(identity.config.get("images", 1)))
+        self.keys: list[Key] = [(prompt.id, index) for prompt in identity.prompts for index in images]
+        self._wanted = frozenset(self.keys)
         remove_parts(path)
         lines = keep_lines(path / "samples.jsonl", self._is_done)  # the others are done again
         self.finished: dict[Key, Record] = {_key(line): line for line in lines}
@@ -203,18 +205,14 @@ class RunFolder:
     def _is_done(self, line: Record) -> bool:
         """A line counts when it is no failure and its picture is there and whole: else the search is done again."""
         key = (line.get("id"), line.get("image_index"))
-        if "error" in line or key not in self._keys():
+        if "error" in line or key not in self._wanted:
             return False
         path = self.image_path(key)  # never the line's own: it is only text
         return line.get("image") == self._relative(path) and _is_picture(path)
 
-    def _keys(self) -> list[Key]:
-        images = range(int(self.identity.config.get("images", 1)))
-        return [(prompt.id, index) for prompt in self.identity.prompts for index in images]
-
     def _read_states(self) -> dict[Key, Progress]:
         states = {}
-        for key in self._keys():
+        for key in self.keys:
             if key in self.finished:
                 self._state_path(key).unlink(missing_ok=True)
             elif (progress := load_progress(self._state_path(key))) is not None:

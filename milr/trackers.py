@@ -24,15 +24,13 @@ from statistics import fmean
 from typing import Any
 
 from milr.errors import UnknownNameError, UsageError
-from milr.events import Event, Failed, Finished, Progress, Stepped
+from milr.events import Event, Failed, Finished, Key, Progress, Stepped
 from milr.rewards import one_line
 from milr.run_files import read_lines, to_json
 from milr.tracker_libraries import TRACKERS, Figures, Tracker
 
 MOST_SERIES = 8  # searches with a chart of their own; of more, nobody finds one
 MOST_PICTURES = 64  # the first that end are enough to see how it goes; a benchmark has thousands
-
-Key = tuple[str, int]  # prompt id, image index
 
 _log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from milr.cluster.joining import import_ray, joined
 from milr.cluster.shares import Share, searches_for_one, share_of
-from milr.cluster.work import DEATHS, Key, Part, Work
+from milr.cluster.work import DEATHS, Part, Work
 from milr.cluster.worker import Home, Load, Raised, Worker
 from milr.errors import RunError, UsageError
-from milr.events import Event, Progress
+from milr.events import Event, Key, Progress
 from milr.prompts import Prompt
-from milr.rewards.contract import one_line
+from milr.rewards import one_line
 
 _PATIENCE = 600.0  # seconds until some worker finds room on a busy cluster
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from milr.errors import UsageError
-from milr.rewards.contract import one_line
+from milr.rewards import one_line
 
 _PATIENCE = 10.0  # seconds to reach the head of a cluster
 _OBJECT_STORE = 2**29  # bytes; what travels is a few pictures at a time

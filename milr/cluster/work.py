@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from milr.errors import RunError
-from milr.events import Event, Failed, Finished, Progress, Stepped
+from milr.events import Event, Failed, Finished, Key, Progress, Stepped
 from milr.prompts import Prompt
 
 DEATHS = 3  # of workers, one after another over the same searches; a machine that is taken away rarely does that
-
-Key = tuple[str, int]  # prompt id, image index
 
 
 @dataclass

@@ -20,13 +20,12 @@ import torch
 
 from milr.decoding import Engine, Rollout
 from milr.errors import MilrError, RunError
-from milr.events import Event, Failed, Finished, Progress, Stepped
+from milr.events import Event, Failed, Finished, Key, Progress, Stepped
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
 from milr.rewards import Reward
 from milr.search import refine
 
-Key = tuple[str, int]  # prompt id, image index
 Load = Callable[[str], tuple[UnifiedModel, Reward]]
 
 

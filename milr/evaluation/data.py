@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from milr.errors import PromptError, RunError, UsageError
+from milr.evaluation.contract import Source, SourceFile
 from milr.run_files import write_file
-
-from .contract import Source, SourceFile
 
 if TYPE_CHECKING:
     import httpx

@@ -15,9 +15,9 @@ from PIL import Image
 
 from milr.errors import RunError
 from milr.evaluation.judgements import Judgement, append_judgements, read_judgements, remove_torn_line
+from milr.events import Key
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, image_hash, score_safely
-from milr.runs import Key
 
 BATCH = 32  # pictures that are read and judged together
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageStat
 
 from milr.evaluation.judgements import read_judgements
 from milr.run_files import read_lines
+from tests.rewards.endpoint_server import says, serving
 
 from .conftest import Milr, Outcome
 
@@ -225,3 +226,26 @@ def test_a_judge_that_fails_leaves_recorded_failures_that_are_tried_again(
     (judgement,) = read_judgements(tmp_path / "run").values()
     assert judgement.value is None
     assert "not today" in str(judgement.error)
+
+
+def test_dry_run_counts_the_tokens_of_a_paid_judge_and_may_ask_nobody(
+    evaluate: Milr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with serving(says('{"reason": "so", "answer": "yes"}', usage=(100, 10))) as server:
+        judge = ("--judge", "judge:gpt-4o-binary", "--set", f"judge.judge.url={server.url}", "--dry-run", "--json")
+        (estimate,) = evaluate(*judge, "--calibration", "0").records
+        assert ("judging" in estimate, server.requests) == (False, [])
+        (estimate,) = evaluate(*judge, "--calibration", "3").records
+    (cost,) = estimate["judging"].values()
+    assert (cost["requests"], cost["input_tokens"], cost["output_tokens"]) == (12, 1200, 120)
+    assert len(server.requests) == 3
+
+
+def test_trackers_follow_an_evaluation(evaluate: Milr, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert evaluate("--limit", "1", "--track", "tensorboard").code == 0
+    assert list((tmp_path / "run" / "tensorboard").rglob("events.out.*"))
+    outcome = evaluate("--limit", "1", "--track", "tensorbord", "--out", "other")
+    assert (outcome.code, (tmp_path / "other").exists()) == (2, False)
+    assert "unknown tracker 'tensorbord'. Did you mean 'tensorboard'?" in outcome.stderr
