@@ -88,7 +88,8 @@ class GenEval(Benchmark):
 
     def find_images(self, folder: Path, prompt: Prompt) -> list[Path]:
         """All numbered pictures: official scripts write four digits or five."""
-        return sorted(path for path in (folder / prompt.id / "samples").glob("*.png") if path.stem.isdigit())
+        found = (folder / prompt.id / "samples").glob("*.png")
+        return sorted(path for path in found if path.stem.isdigit() and path.is_file())
 
     def other_files(self, images: Sequence[tuple[Prompt, int]]) -> Mapping[PurePosixPath, bytes]:
         """Each prompt's line of the official file, as `metadata.jsonl`."""

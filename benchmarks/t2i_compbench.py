@@ -101,7 +101,7 @@ class T2ICompBench(Benchmark):
         """All numbered pictures of the prompt, whatever stride their numbers have."""
         name = file_name(prompt.text)
         found = (folder / prompt.metadata["tag"] / "samples").glob(f"{escape(name)}_*.png")
-        return sorted(path for path in found if path.stem.removeprefix(f"{name}_").isdigit())
+        return sorted(path for path in found if path.stem.removeprefix(f"{name}_").isdigit() and path.is_file())
 
     def roles(self, facts: ModelFacts | None) -> Roles:
         return Roles(Role("t2i-compbench"), Role("vqascore"), Role("unified-reward"))

@@ -44,7 +44,7 @@ def doctor() -> int:
 
 
 def _report(name: str, value: str, mark: str = "ok") -> None:
-    click.echo(f"{mark:3}{name:16}{value}")
+    click.echo(f"{mark:3}{name:18}{value}")
 
 
 def _check(name: str, attempt: Callable[[], str]) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 from PIL import Image
 
+from milr.evaluation.controls import most_pictures
 from milr.evaluation.judging import Judge
 from milr.events import Step, Stepped
 from milr.prompts import Prompt
-from milr.rewards import score_safely, total_cost
+from milr.rewards import Score, score_safely, total_cost
 from milr.run_files import to_json
 
 if TYPE_CHECKING:
@@ -39,11 +40,18 @@ class Cost:
         return {"seconds": self.seconds * pictures} | {name: each * pictures for name, each in self.counted.items()}
 
 
-def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Prompt], calibration: int) -> int:
-    """Print what would run and what it would take; returns the exit code."""
+def show_cost(
+    rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Prompt], calibration: int, workers: int
+) -> int:
+    """Print what would run and what it would take; returns the exit code.
+
+    Args:
+        calibration: prompts that are tried; 0 for none.
+        workers: that draw at the same time.
+    """
     main = rows[0].settings
     wanted = len(prompts) * main["images"]
-    most = {row.facts.row: wanted * pictures_of_a_search(row.settings.values) for row in rows}
+    most = {row.facts.row: wanted * most_pictures(row.settings.values) for row in rows}
     estimate: dict[str, Any] = {
         "prompts": len(prompts),
         "images_per_prompt": main["images"],
@@ -54,6 +62,7 @@ def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Pr
     if calibration:
         tried = prompts[:: max(1, len(prompts) // calibration)][:calibration]
         drawing, pictures = _try_search(rows[0], tried)
+        drawing = replace(drawing, seconds=drawing.seconds / workers)
         estimate["drawing_at_most"] = drawing.times(sum(most.values()))
         estimate["judging"] = {
             judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]).times(wanted * len(rows))
@@ -61,12 +70,6 @@ def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Pr
         }
     click.echo(to_json(estimate) if main["json"] else _described(estimate))
     return 0
-
-
-def pictures_of_a_search(settings: Mapping[str, Any]) -> float:
-    """The most that it decodes."""
-    most = settings["samples"] * (1 + settings["steps"])
-    return most if settings["budget"] is None else min(most, max(settings["samples"], settings["budget"]))
 
 
 def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Image.Image]]:
@@ -84,8 +87,8 @@ def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Image.I
             steps.append(event.step)
     timed = [step for step in steps if step.index == last] or steps  # all searches may end before
     scores = [score for step in timed for score in step.scores]
-    counted = {name: amount / len(scores) for name, amount in total_cost(scores).items()}
-    return Cost(sum(step.seconds for step in timed) / len(scores), counted), [pictures[prompt.id] for prompt in prompts]
+    seconds = sum(step.seconds for step in timed) / len(scores)
+    return Cost(seconds, _counted(scores)), [pictures[prompt.id] for prompt in prompts]
 
 
 def _try_judge(judge: Judge, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Cost:
@@ -95,11 +98,17 @@ def _try_judge(judge: Judge, pictures: Sequence[Image.Image], prompts: Sequence[
     failed = next((score.error for score in scores if score.value is None), None)
     if failed:
         click.echo(f"milr: {judge.name} cannot judge: {failed}", err=True)
-    return Cost(seconds, {name: amount / len(scores) for name, amount in total_cost(scores).items()})
+    return Cost(seconds, _counted(scores))
+
+
+def _counted(scores: Sequence[Score]) -> dict[str, float]:
+    """What one of them took, on average."""
+    return {name: amount / len(scores) for name, amount in total_cost(score.cost for score in scores).items()}
 
 
 def _described(estimate: Mapping[str, Any]) -> str:
-    lines = [f"prompts    {estimate['prompts']:,}, {estimate['images_per_prompt']} pictures each"]
+    each = "1 picture" if estimate["images_per_prompt"] == 1 else f"{estimate['images_per_prompt']} pictures"
+    lines = [f"prompts    {estimate['prompts']:,}, {each} each"]
     for row, most in estimate["pictures_decoded_at_most"].items():
         lines.append(f"{row:18} at most {most:,.0f} pictures decoded")
     if "drawing_at_most" in estimate:

@@ -17,7 +17,7 @@ from .selecting import find_benchmark, select_prompts
 @click.option("--data", metavar="PATH", help="The official files.  [default: what 'milr data BENCHMARK' fetched]")
 @click.option("--protocol", metavar="NAME", help="All settings at once: paper or official.")
 @click.option("--categories", metavar="A,B", help="Only these.")
-@click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them.")
+@click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them; before --shard.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts; 'milr merge' joins them.")
 @click.option(
     *("--samples-per-prompt", "--images", "images"),

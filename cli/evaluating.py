@@ -15,15 +15,14 @@ from milr.decoding import Engine
 from milr.errors import UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of
 from milr.evaluation.contract import Benchmark
-from milr.evaluation.controls import UNSEARCHED, control_settings, controls_of
+from milr.evaluation.controls import CONTROLS_FOLDER, UNSEARCHED, control_settings, controls_of
 from milr.evaluation.judgements import read_judgements
 from milr.evaluation.judging import judge_pictures
-from milr.evaluation.protocols import is_oracle, paper_targets
+from milr.evaluation.protocols import departures, is_oracle, paper_targets
 from milr.evaluation.results import Results, RunFacts, beside_controls, write_results
-from milr.evaluation.tables import format_run
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
-from milr.run_files import to_json, write_file
+from milr.run_files import write_file
 from milr.run_identity import Identity, read_identity
 from milr.runs import RunFolder, open_run
 from milr.search import searches_at_once
@@ -44,8 +43,9 @@ from .drawing import (
     warn_of_unknown_words,
 )
 from .dry_run import show_cost
-from .judges import Judges, check_judges, is_kin, load_judges, with_critic
+from .judges import Judges, check_judges, is_kin, load_judges, tell_failures, with_critic
 from .progress import judging_progress, progress_style
+from .results import show_evaluation
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ class Evaluation:
 
     Attributes:
         files: what `data.verify` says of the files that the prompts are from.
+        protocol: as results have it.
         crew: who searches; None for this process.
     """
 
     benchmark: Benchmark
     prompts: Sequence[Prompt]
     files: Mapping[str, Any]
+    protocol: Mapping[str, Any]
     loaded: Loaded
     judges: Judges
     crew: Crew | None
@@ -101,11 +103,13 @@ def carry_out(
         judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
         _check_protocol(settings, loaded, judges)
         check_judges(judges.all, prompts)
-        evaluation = Evaluation(benchmark, prompts, files, loaded, judges, crew)
+        protocol = _protocol(settings, benchmark, judges, loaded)
+        evaluation = Evaluation(benchmark, prompts, files, protocol, loaded, judges, crew)
         rows = _rows(evaluation, settings, out)
         warn_of_unknown_words(model, prompts)
         if settings["dry_run"]:
-            return show_cost(rows, judges.all, prompts, _calibration(settings, model))
+            workers = crew.size if crew else 1
+            return show_cost(rows, judges.all, prompts, _calibration(settings, model), workers)
         go_on = f"milr evaluate {benchmark.name} --resume --out {quoted(out)}"
         try:
             return _evaluate(rows, evaluation, go_on)
@@ -115,11 +119,24 @@ def carry_out(
 
 
 def _check_protocol(settings: Settings, loaded: Loaded, judges: Judges) -> None:
-    if settings["protocol"] == "official" and is_kin(loaded.reward, judges.judge):
+    if settings["protocol"] == "official" and is_kin(loaded.reward.kin, judges.judge):
         raise UsageError(
             f"--protocol official wants a critic that is no kin of the judge, and {' + '.join(loaded.critics)} looks "
             f"with what {judges.judge.name} looks with; choose another --reward, or leave --protocol out."
         )
+
+
+def _protocol(settings: Settings, benchmark: Benchmark, judges: Judges, loaded: Loaded) -> dict[str, Any]:
+    """The protocol as results have it."""
+    name = settings["protocol"]
+    if name is None:
+        return {"name": "custom"}
+    changed = departures(name, settings.values, benchmark)
+    if judges.judge.name != benchmark.roles(loaded.model.facts).judge.name:
+        changed["judge"] = judges.judge.name
+    if is_oracle(name) and not is_kin(loaded.reward.kin, judges.judge):
+        changed["reward"] = " + ".join(loaded.critics)
+    return {"name": name, "changed": changed} if changed else {"name": name}
 
 
 def _calibration(settings: Settings, model: UnifiedModel) -> int:
@@ -134,14 +151,15 @@ def _rows(evaluation: Evaluation, settings: Settings, out: Path) -> list[Row]:
     rows = [_row(evaluation, settings, out, settings["method"])]
     for name in controls_of(settings["method"]) if settings["controls"] else []:
         changed = settings.given(**control_settings(name, settings.values))
-        rows.append(_row(evaluation, changed, out / "controls" / name, name))
+        rows.append(_row(evaluation, changed, out / CONTROLS_FOLDER / name, name))
     return rows
 
 
 def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) -> Row:
     loaded, judges, prompts, crew = evaluation.loaded, evaluation.judges, evaluation.prompts, evaluation.crew
-    oracle = is_kin(loaded.reward, judges.judge)
+    oracle = is_kin(loaded.reward.kin, judges.judge)
     targets = paper_targets(evaluation.benchmark, prompts) if oracle and is_oracle(settings["protocol"]) else None
+    search = search_for(settings, loaded, prompts, crew, targets)  # loads critics, and so makes their versions exact
     identity = identify(settings, loaded, prompts, crew, data=evaluation.files)
     model, held_out = loaded.model, judges.held_out
     searched = name not in UNSEARCHED
@@ -149,7 +167,7 @@ def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) ->
         benchmark=evaluation.benchmark.name,
         made_by="evaluate",
         row=name,
-        protocol={"name": settings["protocol"] or "custom"},
+        protocol=evaluation.protocol,
         model={"name": model.facts.name, "fingerprint": identity.model_fingerprint, "licence": model.facts.licence},
         method=settings["method"],
         settings=identity.config,
@@ -159,13 +177,14 @@ def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) ->
             "name": " + ".join(identity.config["reward"]),
             "version": loaded.reward.version,
             "target": loaded.reward.target,
+            "kin": sorted(loaded.reward.kin),
         },
         judge={"name": judges.judge.name, "version": judges.judge.reward.version},
         held_out={"name": held_out.name, "version": held_out.reward.version} if held_out else None,
         oracle=searched and oracle,
-        held_out_oracle=searched and held_out is not None and is_kin(loaded.reward, held_out),
+        held_out_oracle=searched and held_out is not None and is_kin(loaded.reward.kin, held_out),
     )
-    return Row(settings, folder, search_for(settings, loaded, prompts, crew, targets), identity, facts)
+    return Row(settings, folder, search, identity, facts)
 
 
 def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
@@ -175,7 +194,7 @@ def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
     found: list[Results] = []
     with ExitStack() as held:  # against others, until all is done
         for row in rows:
-            if row is not main:
+            if row is not main and not main.settings["quiet"]:
                 click.echo(f"milr: control {row.facts.row}", err=True)
             run = held.enter_context(_open(row, benchmark))
             with tracking(run, row.settings) as trackers:
@@ -190,7 +209,7 @@ def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
         ]
         results = beside_controls(found[0], read_judgements(main.folder), beside)
         write_results(main.folder, results)
-    click.echo(to_json(results.to_record()) if main.settings["json"] else format_run(results))
+    show_evaluation(results, main.settings["json"])
     unjudged = sum(result.failed for row in results.rows for result in row.judges.values())
     if failed or unjudged:
         click.echo(
@@ -229,5 +248,6 @@ def _judged(row: Row, judges: Judges, benchmark: Benchmark) -> Results:
     samples = samples_of(row.folder)
     drawn = [picture for picture in pictures if picture.key in samples]
     with judging_progress(progress_style(row.settings["quiet"])) as report:
-        judge_pictures(row.folder, drawn, judges.all, report)
+        judgements = judge_pictures(row.folder, drawn, judges.all, report)
+    tell_failures(judgements)
     return conclude(row.facts, benchmark, pictures, row.folder, samples)

@@ -8,20 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from milr.errors import UnknownNameError, UsageError
 from milr.presets import PRESETS
+from milr.run_identity import IDENTITY_FILE, Identity, check_same_config, read_identity
 
 from .arguments import user_path
 from .settings import Layer, Settings, checked_layer, command_line_layer, default_layer, file_layer, settle
-
-if TYPE_CHECKING:
-    from milr.run_identity import Identity
-
-IDENTITY_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -63,8 +59,6 @@ def gather(
 def check_resumed(settings: Settings, saved: Identity | None, out: Path) -> None:
     """What the user said must be what the run was made with; looked at before a model is loaded."""
     if saved is not None:
-        from milr.run_identity import check_same_config
-
         said = {name: value for name, value in settings.said_configuration().items() if value != "auto"}
         protocol = {name: value for name, value in said.items() if name == "protocol"}
         check_same_config(saved.config, protocol, out)  # first: what it stands for was not said one by one
@@ -99,7 +93,6 @@ def _saved_run(context: click.Context, out: Path | None, resume: bool) -> Identi
         if resume:
             raise UsageError("--resume needs the folder of the run; add --out DIR.")
         return None
-    from milr.run_identity import read_identity
     from milr.runs import check_folder
 
     if not resume:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import click
 
 from milr.errors import UsageError
 from milr.evaluation.contract import Benchmark, Role, Roles
+from milr.evaluation.judgements import Judgement
 from milr.evaluation.judging import Judge
 from milr.evaluation.protocols import is_oracle
 from milr.models.base import ModelFacts, UnifiedModel
@@ -59,25 +63,37 @@ def load_judges(
     """
     judge = _load("judge", roles.judge, settings, model, device)
     wanted = settings["held_out"]
-    where_it_matters = settings.values.get("controls") or (critic is not None and is_kin(critic, judge))
+    where_it_matters = settings.values.get("controls") or (critic is not None and is_kin(critic.kin, judge))
     if wanted == "none" or not (wanted or where_it_matters):
         return Judges(judge, None)
-    held_out = _load("held_out", roles.held_out, settings, model, device)
+    usual = roles.judge if judge.name == roles.held_out.name else roles.held_out
+    held_out = _load("held_out", usual, settings, model, device)
     if held_out.name == judge.name:
         raise UsageError(f"{judge.name} is the judge already; name another --held-out, or none.")
     return Judges(judge, held_out)
 
 
-def is_kin(critic: Reward, judge: Judge) -> bool:
-    """Whether a critic looks with what a judge looks with."""
-    return bool(critic.kin & judge.reward.kin)
+def is_kin(critic: Iterable[str], judge: Judge) -> bool:
+    """Whether a judge looks with something of what a critic looks with, by the critic's `kin`."""
+    return not judge.reward.kin.isdisjoint(critic)
 
 
 def check_judges(judges: Sequence[Judge], prompts: Sequence[Prompt]) -> None:
     """Refuse, before anything starts, prompts that a judge cannot judge; errors as `check_prompt`."""
-    for judge in judges:
-        for prompt in prompts:
-            check_prompt(judge.reward, prompt)
+    with _in_the_role_of_judge():
+        for judge in judges:
+            for prompt in prompts:
+                check_prompt(judge.reward, prompt)
+
+
+def tell_failures(judgements: Iterable[Judgement]) -> None:
+    """Say why each judge could not judge, by the first of its failures."""
+    first: dict[str, Judgement] = {}
+    for each in judgements:
+        if each.value is None:
+            first.setdefault(each.judge, each)
+    for name, each in first.items():
+        click.echo(f"milr: {name} could not judge {each.id}: {each.error}", err=True)
 
 
 def _load(option: str, usual: Role, settings: Settings, model: UnifiedModel | ModelFacts | None, device: str) -> Judge:
@@ -86,7 +102,17 @@ def _load(option: str, usual: Role, settings: Settings, model: UnifiedModel | Mo
     if named.weight != 1:
         raise UsageError(f"--{option.replace('_', '-')} {role.critic}: a judge has no weight; write {named.label}.")
     options = {**role.options, **settings.plugin_options("judge").get(named.plugin, {})}
-    return Judge(
-        role.title or without_address(role.critic),
-        load_reward(role.critic, model, str(resolve_device(device)), {named.plugin: options}),
-    )
+    with _in_the_role_of_judge(unasked=option == "held_out" and not settings[option]):
+        reward = load_reward(role.critic, model, str(resolve_device(device)), {named.plugin: options})
+    return Judge(role.title or without_address(role.critic), reward)
+
+
+@contextmanager
+def _in_the_role_of_judge(unasked: bool = False) -> Iterator[None]:
+    """A critic advises `--set reward.NAME`, which does not reach a judge; an unasked held-out judge can be left out."""
+    try:
+        yield
+    except UsageError as error:
+        without = " It is the held-out judge: --held-out none does without, --held-out NAME takes another."
+        error.args = (str(error).replace("--set reward.", "--set judge.") + (without if unasked else ""),)
+        raise

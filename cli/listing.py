@@ -37,12 +37,22 @@ def _describe(plugin: Plugin) -> None:
     target = plugin.load()
     _, *row = _row(plugin)
     click.echo(f"{plugin.name}: {inspect.getdoc(target) or row[0]}\n")
-    facts = zip(_HEADER[2:], row[1:], strict=True)
+    facts = [*zip(_HEADER[2:], row[1:], strict=True), *_of_benchmark(target)]
     for line in table(["", ""], [[label, value] for label, value in facts if value])[1:]:
         click.echo(line)
     for option in options_of(target):
         default = "" if option.default is option.empty else f"  (default: {option.default!r})"
         click.echo(f"--set {plugin.kind[:-1]}.{plugin.name}.{option.name}={default}")
+
+
+def _of_benchmark(target: Any) -> list[tuple[str, str]]:
+    """What a benchmark says besides; nothing of other plugins."""
+    source = getattr(target, "source", None)
+    return [
+        ("categories", ", ".join(getattr(target, "categories", ()))),
+        ("pictures", f"{target.images_per_prompt} a prompt" if hasattr(target, "images_per_prompt") else ""),
+        ("official files", f"{source.repository} at {source.commit[:12]}" if source else ""),
+    ]
 
 
 def _row(plugin: Plugin) -> list[str]:

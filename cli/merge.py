@@ -5,17 +5,23 @@ from __future__ import annotations
 import click
 
 from .arguments import user_path
+from .results import show_evaluation
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--out", metavar="DIR", required=True, help="Folder of the joined run.")
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON on stdout.")
-def merge(runs: tuple[str, ...], out: str, as_json: bool) -> None:
-    """Join the folders of 'milr evaluate --shard 1/N' to 'N/N' into the run that one process would have made."""
+def merge(runs: tuple[str, ...], out: str, as_json: bool) -> int:
+    """Join the folders of 'milr evaluate --shard 1/N' to 'N/N' into the run that one process would have made.
+
+    The exit code is 1 where pictures are missing or could not be judged.
+    """
     from milr.evaluation.merging import merge as joined
-    from milr.evaluation.tables import format_run
-    from milr.run_files import to_json
 
     results = joined([user_path(run, "RUN") for run in runs], user_path(out, "--out"))
-    click.echo(to_json(results.to_record()) if as_json else format_run(results))
+    show_evaluation(results, as_json)
+    if not any(row.missing or any(found.failed for found in row.judges.values()) for row in results.rows):
+        return 0
+    click.echo(f"milr: pictures are missing or not judged; go on with: milr evaluate --resume --out {out}", err=True)
+    return 1

@@ -1,14 +1,17 @@
-"""What a run says on stdout: for a person a few lines a picture, with --json one object a line."""
+"""What a run says on stdout: a few lines a picture, or the tables of an evaluation; with --json one object a line."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from milr.run_files import to_json
+
+if TYPE_CHECKING:
+    from milr.evaluation.results import Results
 
 JSON_KEYS = (
     "id",
@@ -34,6 +37,13 @@ def show_result(line: dict[str, Any], run: Path, strip: Path | None, seed: int, 
     click.echo(f"\n{line['prompt']}")
     for name, value in _facts(line, image, strip):
         click.echo(textwrap.fill(value, 100, initial_indent=f"  {name:10}", subsequent_indent=" " * 12))
+
+
+def show_evaluation(results: Results, as_json: bool) -> None:
+    """Print the rows of an evaluation, and below them every tag."""
+    from milr.evaluation.tables import format_run, format_tags
+
+    click.echo(to_json(results.to_record()) if as_json else f"{format_run(results)}\n\n{format_tags(results)}")
 
 
 def _facts(line: dict[str, Any], image: str | None, strip: Path | None) -> list[tuple[str, str]]:

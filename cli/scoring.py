@@ -11,22 +11,21 @@ import click
 
 from milr import plugins
 from milr.errors import UsageError
-from milr.evaluation.conclusion import conclude, samples_of, size_of
+from milr.evaluation.conclusion import conclude, pictures_of, samples_of, size_of
 from milr.evaluation.contract import Benchmark
+from milr.evaluation.controls import UNSEARCHED
 from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_results, write_results
 from milr.evaluation.selection import limited
-from milr.evaluation.tables import format_run
 from milr.models.base import ModelFacts
 from milr.prompts import Prompt
-from milr.rewards import load_reward
-from milr.run_files import to_json
 from milr.run_identity import Identity, read_identity
 from milr.run_lock import LOCK_FILE, FolderLock
 
 from .critics import facts_of_pictures_by
-from .judges import Judges, check_judges, is_kin, load_judges
+from .judges import Judges, check_judges, is_kin, load_judges, tell_failures
 from .progress import judging_progress, progress_style
+from .results import show_evaluation
 from .selecting import chosen_categories, select_prompts
 from .settings import Settings
 
@@ -41,24 +40,31 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     run = read_identity(folder)
     if run is not None and run.config.get("benchmark") != benchmark.name:
         raise UsageError(f"{folder} is no run of 'milr evaluate {benchmark.name}'.")
+    if run is not None and read_results(folder) is None:
+        raise UsageError(f"{folder} is unfinished; first: milr evaluate --resume --out {folder}")
     _check_out(out)
     prompts, files = _prompts(run, settings, benchmark)
-    pictures = find_pictures(benchmark, prompts, folder / "images" if run is not None else folder, settings["images"])
+    pictures = _pictures(run, benchmark, prompts, folder, settings["images"])
     model = _model(settings, run)
     judges = load_judges(settings, benchmark.roles(model), model, settings["device"], None)
     check_judges(judges.all, prompts)
     facts = _facts(settings, benchmark, folder, run, model, judges, files)
-    there = [picture for picture in pictures if size_of(picture.path) is not None]
-    out.mkdir(parents=True, exist_ok=True)
+    samples = samples_of(folder) if run is not None else None
+    there = [it for it in pictures if size_of(it.path) is not None and (samples is None or it.key in samples)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror or error}; choose another --out.") from None
     lock = FolderLock(out)
     try:
         with judging_progress(progress_style(settings["quiet"])) as report:
-            judge_pictures(out, there, judges.all, report)
-        results = conclude(facts, benchmark, pictures, out, samples_of(folder) if run is not None else None)
+            judgements = judge_pictures(out, there, judges.all, report)
+        tell_failures(judgements)
+        results = conclude(facts, benchmark, pictures, out, samples)
         write_results(out, results)
     finally:
         lock.release()
-    click.echo(to_json(results.to_record()) if settings["json"] else format_run(results))
+    show_evaluation(results, settings["json"])
     return _exit_code(results)
 
 
@@ -87,6 +93,16 @@ def find_pictures(benchmark: Benchmark, prompts: Sequence[Prompt], folder: Path,
         for prompt in prompts
         for index in range(most)
     ]
+
+
+def _pictures(
+    run: Identity | None, benchmark: Benchmark, prompts: Sequence[Prompt], folder: Path, images: int | None
+) -> list[Picture]:
+    """Those of a run are where it has put them; those of others are looked for."""
+    if run is None:
+        return find_pictures(benchmark, prompts, folder, images)
+    asked = pictures_of(benchmark, prompts, int(run.config["images"]), folder / "images")
+    return [picture for picture in asked if images is None or picture.image_index < images]
 
 
 def _check_out(out: Path) -> None:
@@ -143,17 +159,26 @@ def _facts(
         judge={"name": judges.judge.name, "version": judges.judge.reward.version},
         held_out={"name": held_out.name, "version": held_out.reward.version} if held_out else None,
     )
-    if made is None or run is None:
+    if made is None:
         return facts
-    steered = load_reward(run.config["reward"], model) if made.facts.critic else None
+    searched = made.facts.row not in UNSEARCHED
+    kin = (made.facts.critic or {}).get("kin", ())
     return replace(
         made.facts,
         made_by="score",
+        protocol=_protocol(made.facts, judges.judge.name),
         judge=facts.judge,
         held_out=facts.held_out,
-        oracle=steered is not None and is_kin(steered, judges.judge),
-        held_out_oracle=steered is not None and held_out is not None and is_kin(steered, held_out),
+        oracle=searched and is_kin(kin, judges.judge),
+        held_out_oracle=searched and held_out is not None and is_kin(kin, held_out),
     )
+
+
+def _protocol(made: RunFacts, judge: str) -> Mapping[str, Any]:
+    """That of the run; another judge departs from it."""
+    if made.protocol["name"] == "custom" or judge == made.judge["name"]:
+        return made.protocol
+    return {**made.protocol, "changed": {**made.protocol.get("changed", {}), "judge": judge}}
 
 
 def _exit_code(results: Results) -> int:

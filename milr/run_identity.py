@@ -90,13 +90,17 @@ def check_same(saved: Identity, now: Identity, folder: Path) -> None:
 
 def check_same_config(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     """The part of `check_same` that needs no model: the settings alone; keys that `now` lacks are not compared."""
-    before, after = (json.loads(to_json(config)) for config in (saved, now))
-    for key in sorted(after):
-        if before.get(key) != after[key]:
-            raise ResumeError(
-                f"{folder} was made with {key} = {_shown(before.get(key))}, not {_shown(after[key])}; "
-                "leave that option out, or choose another --out."
-            )
+    if difference := config_difference({key: saved.get(key) for key in now}, now):
+        raise ResumeError(f"{folder} was made with {difference}; leave that option out, or choose another --out.")
+
+
+def config_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first setting in which two runs differ, as "seed = 0, not 1"; empty where there is none."""
+    ours, theirs = (json.loads(to_json(config)) for config in (one, other))
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            return f"{key} = {_shown(ours.get(key))}, not {_shown(theirs.get(key))}"
+    return ""
 
 
 def _shown(value: Any) -> str:

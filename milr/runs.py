@@ -205,7 +205,8 @@ class RunFolder:
     def _is_done(self, line: Record) -> bool:
         """A line counts when it is no failure and its picture is there and whole: else the search is done again."""
         key = (line.get("id"), line.get("image_index"))
-        if "error" in line or key not in self._wanted:
+        is_key = isinstance(key[0], str) and isinstance(key[1], int)
+        if "error" in line or not is_key or key not in self._wanted:
             return False
         path = self.image_path(key)  # never the line's own: it is only text
         return line.get("image") == self._relative(path) and _is_picture(path)

@@ -256,7 +256,7 @@ def _tell(search: _Search, rollouts: list[Rollout], scores: list[Score], seconds
         images_decoded=(before.images_decoded if before else 0.0) + len(rollouts),
         initial_reward=before.initial_reward if before else scores[0].value,
         seconds=search.seconds,
-        cost=total_cost([Score(None, cost=before.cost if before else {}), *scores]),
+        cost=total_cost([before.cost if before else {}, *(score.cost for score in scores)]),
         memory={name: list(values) for name, values in search.memory.items()},
         method_state=search.method.state(),
     )

@@ -9,6 +9,7 @@ machines. A driver whose cluster loses its head ends with it; the run folder goe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from milr.errors import RunError, UsageError
 from milr.events import Event, Key, Progress
 from milr.prompts import Prompt
 from milr.rewards import one_line
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 600.0  # seconds until some worker finds room on a busy cluster
 
@@ -227,6 +230,7 @@ class Crew:
         member.part = None
         self._let_go(member)
         if part is not None:
+            _log.warning("a worker on %s is gone (%s); its searches go on elsewhere", member.host, one_line(why, 200))
             work.lose(part, one_line(why, 200))
             return
         self._bad_starts += 1

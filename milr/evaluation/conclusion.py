@@ -7,14 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from milr.errors import ResumeError
 from milr.evaluation.contract import Benchmark
 from milr.evaluation.judgements import read_judgements
 from milr.evaluation.judging import Picture
 from milr.evaluation.results import PictureFacts, Results, RunFacts, summarise
+from milr.events import Key
 from milr.prompts import Prompt
-from milr.rewards import Score, total_cost
+from milr.rewards import total_cost
 from milr.run_files import Record, read_lines
-from milr.runs import Key
 
 
 def pictures_of(benchmark: Benchmark, prompts: Sequence[Prompt], images: int, folder: Path) -> list[Picture]:
@@ -27,9 +28,30 @@ def pictures_of(benchmark: Benchmark, prompts: Sequence[Prompt], images: int, fo
 
 
 def samples_of(run: Path) -> dict[Key, Record]:
-    """The latest line of `samples.jsonl` by key, failures left out."""
-    lines = read_lines(run / "samples.jsonl")
-    return {(line["id"], line["image_index"]): line for line in lines if "error" not in line}
+    """The latest line of `samples.jsonl` by key, failures left out.
+
+    Raises:
+        ResumeError: a line is damaged, or says nothing of a picture.
+    """
+    path = run / "samples.jsonl"
+    samples = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        if "error" in line:
+            continue
+        if not _is_sample(line):
+            raise ResumeError(f"line {number} of {path} is no record of a picture; delete it to have it drawn again.")
+        samples[line["id"], line["image_index"]] = line
+    return samples
+
+
+def _is_sample(line: Record) -> bool:
+    numbers = [line.get(name) for name in ("reward", "images_decoded", "seconds")]
+    return (
+        isinstance(line.get("id"), str)
+        and isinstance(line.get("image_index"), int)
+        and all(isinstance(number, int | float) for number in numbers)
+        and isinstance(line.get("cost"), dict)
+    )
 
 
 def conclude(
@@ -44,25 +66,25 @@ def conclude(
     Args:
         pictures: all that were asked for, whether they are there or not.
         judgements_in: the folder of `judgements.jsonl`.
-        samples: the lines of `samples.jsonl` by key; None for pictures that were made elsewhere.
+        samples: the lines of `samples.jsonl` by key, without which a picture counts as missing; None for pictures that
+            were made elsewhere.
     """
-    samples = samples or {}
-    asked = [_facts(picture, samples.get(picture.key)) for picture in pictures]
-    costs = [Score(None, cost=line.get("cost") or {}) for line in samples.values()]
-    spent = {"seconds": sum(line["seconds"] for line in samples.values()), "cost": total_cost(costs)}
-    return summarise(
-        facts, asked, read_judgements(judgements_in), benchmark.figures, benchmark.categories, spent if samples else {}
-    )
+    there = [_facts(picture, samples) for picture in pictures]
+    drawn = [samples[picture.key] for picture in pictures if picture.key in samples] if samples else []
+    costs = total_cost(line["cost"] for line in drawn)
+    spent = {"seconds": sum(line["seconds"] for line in drawn), "cost": costs} if drawn else {}
+    return summarise(facts, there, read_judgements(judgements_in), benchmark.figures, benchmark.categories, spent)
 
 
-def _facts(picture: Picture, sample: Record | None) -> PictureFacts:
-    prompt = picture.prompt
+def _facts(picture: Picture, samples: Mapping[Key, Record] | None) -> PictureFacts:
+    prompt, sample = picture.prompt, (samples or {}).get(picture.key)
+    is_lost = samples is not None and sample is None  # a failed search leaves a picture that no critic could score
     return PictureFacts(
         id=prompt.id,
         text=prompt.text,
         tag=str(prompt.metadata.get("tag", "")),
         image_index=picture.image_index,
-        size=size_of(picture.path),
+        size=None if is_lost else size_of(picture.path),
         reward=sample["reward"] if sample else None,
         images_decoded=sample["images_decoded"] if sample else None,
     )

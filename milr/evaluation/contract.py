@@ -112,7 +112,7 @@ class Figure:
 
 
 class Benchmark(ABC):
-    """A benchmark. Subclasses take keyword-only options, if any.
+    """A benchmark. Subclasses are made without arguments.
 
     Attributes:
         name: as registered.

@@ -5,6 +5,8 @@ reason-only        the model reasons, then draws: the first picture of every sea
 best-of-n          fresh pictures, nothing learned, stopping where the method stops
 resample           the method's latents with a learning rate of zero
 random-direction   the method's steps in random directions
+
+Each is a run folder of its own in the folder of the run.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from typing import Any
 
 from milr import plugins
 
+CONTROLS_FOLDER = "controls"  # of the run's
+
 _ONE_PICTURE = {"method": "best-of-n", "steps": 0, "samples": 1, "budget": None, "keep": "best"}
 
 CONTROLS: dict[str, Mapping[str, Any]] = {
     "base": {**_ONE_PICTURE, "method.best-of-n.reasoning": False},
-    "reason-only": _ONE_PICTURE,
+    "reason-only": {**_ONE_PICTURE, "method.best-of-n.reasoning": True},
     "best-of-n": {"method": "best-of-n", "keep": "best"},
     "resample": {"method": "resample"},
     "random-direction": {"method": "random-direction"},
@@ -43,6 +47,13 @@ def control_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             if key.startswith(own) and option in known:
                 chosen[f"method.{method}.{option}"] = value
     return chosen
+
+
+def most_pictures(settings: Mapping[str, Any]) -> int:
+    """The most that one search decodes: step 0 is always drawn, and no further step that would exceed the budget."""
+    samples, budget = settings["samples"], settings["budget"]
+    steps = 1 + settings["steps"]
+    return int(samples * (steps if budget is None else min(steps, max(1, budget // samples))))
 
 
 def controls_of(method: str) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from milr.evaluation.controls import UNSEARCHED
+from milr.evaluation.controls import UNSEARCHED, most_pictures
 from milr.evaluation.figures import figures_by
 from milr.evaluation.rows import Entry, Row
 from milr.evaluation.statistics import Seed, common_seeds, paired_differences
-from milr.evaluation.tables import few_prompts, losses
+from milr.evaluation.tables import few_prompts, format_protocol, losses
 
 BUDGET_TOLERANCE = 0.05  # of the reference's pictures
 
@@ -24,7 +24,8 @@ def doubts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
         *(_other_judge(row, reference, judge) for row in others if row not in judged),
         *_unlike("resolutions", others, reference, _resolution),
         *_unlike("pictures per prompt", others, reference, lambda row: str(row.results.images_per_prompt)),
-        *_unlike("protocols", others, reference, lambda row: str(row.facts.protocol["name"])),
+        *_unlike("figures", others, reference, lambda row: row.results.figures[0].name),
+        *_unlike("protocols", others, reference, lambda row: format_protocol(row.facts)),
         *_seeds(judged, reference),
         *(line for row in judged for line in _prompts(row, reference, judge)),
         *_oracles([row for row in rows if judge in row.facts.judges], judge),
@@ -52,19 +53,18 @@ def _is_other_budget(row: Row, reference: Row) -> bool:
     return None not in (_allowed(row), _allowed(reference)) and _allowed(row) != _allowed(reference)
 
 
-def _allowed(row: Row) -> float | None:
+def _allowed(row: Row) -> int | None:
     """Pictures that one search could decode."""
-    steps, samples, budget = (row.facts.settings.get(name) for name in ("steps", "samples", "budget"))
-    if not isinstance(steps, int) or not isinstance(samples, int):
+    settings = row.facts.settings
+    if not isinstance(settings.get("steps"), int) or not isinstance(settings.get("samples"), int):
         return None
-    most = samples * (1 + steps)
-    return min(most, budget) if isinstance(budget, int | float) else most
+    return most_pictures({"budget": None, **settings})
 
 
 def _budget(row: Row) -> str:
     decoded = "?" if row.images_decoded is None else f"{row.images_decoded:.1f}"
     allowed = _allowed(row)
-    return decoded if allowed is None else f"{decoded} of {allowed:g} allowed"
+    return decoded if allowed is None else f"{decoded} of {allowed} allowed"
 
 
 def _other_judge(row: Row, reference: Row, judge: Judge) -> str:

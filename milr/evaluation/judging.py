@@ -75,7 +75,7 @@ def judge_pictures(
             if start == 0 and len(waiting) > BATCH and all(each.value is None for each in judgements):
                 raise RunError(
                     f"{judge.name} could judge none of the first {BATCH} pictures: {judgements[0].error}; what was "
-                    "done is kept, and --resume goes on from there."
+                    "done is kept: try again when it can."
                 )
     return [known[judge.name, *picture.key] for judge in judges for picture in pictures]
 

@@ -16,11 +16,12 @@ from milr import plugins
 from milr.errors import ResumeError, RunError, UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of
 from milr.evaluation.contract import Benchmark
+from milr.evaluation.controls import CONTROLS_FOLDER
 from milr.evaluation.judgements import JUDGEMENTS_FILE, read_judgements
 from milr.evaluation.results import Results, beside_controls, read_results, write_results
 from milr.evaluation.selection import parse_shard, unsharded
 from milr.run_files import append_lines, read_lines, write_file
-from milr.run_identity import Identity, check_same_config, read_identity
+from milr.run_identity import Identity, config_difference, read_identity
 
 _LINES = ("samples.jsonl", JUDGEMENTS_FILE)
 _FOLDERS = ("images", "trace", "steps")
@@ -31,6 +32,7 @@ def merge(shards: Sequence[Path], out: Path) -> Results:
 
     Raises:
         UsageError: `out` exists, or the folders are not all the parts of one evaluation, each once and finished.
+        ResumeError: milr did not write their files, or they are damaged.
         RunError: the disk refuses; `out` is not there.
     """
     if out.exists():
@@ -75,7 +77,7 @@ def _merged(shards: Sequence[Path], out: Path) -> Results:
     results = _join(shards, out)
     beside = []
     for name in _controls(shards):
-        folder = Path("controls") / name
+        folder = Path(CONTROLS_FOLDER, name)
         control = _join([shard / folder for shard in shards], out / folder)
         write_results(out / folder, control)
         beside.append((folder.as_posix(), control, read_judgements(out / folder)))
@@ -102,15 +104,14 @@ def _join(shards: Sequence[Path], out: Path) -> Results:
     results = [_results(shard) for shard in shards]
     config = _without_shard(identities[0].config)
     for shard, identity, result in zip(shards, identities, results, strict=True):
-        check_same_config(config, _without_shard(identity.config), shard)
-        who = (identity.model_fingerprint, identity.reward_version, result.facts.judge, result.facts.held_out)
-        first = results[0].facts
-        if who != (identities[0].model_fingerprint, identities[0].reward_version, first.judge, first.held_out):
-            raise UsageError(f"{shard} was made with other weights, critics or judges than {shards[0]}; make it anew.")
-        if result.missing:
+        if difference := config_difference(_without_shard(identity.config), config):
+            raise UsageError(f"{shard} was made with {difference} as in {shards[0]}; give parts of one run.")
+        if _who(identity, result) != _who(identities[0], results[0]):
             raise UsageError(
-                f"{shard} lacks {result.missing} pictures; finish it: milr evaluate --resume --out {shard}"
+                f"{shard} was made with other weights, critics, judges or data than {shards[0]}; make it anew."
             )
+        if lost := _lost(shard, result):
+            raise UsageError(f"{shard} lacks {lost} pictures; finish it: milr evaluate --resume --out {shard}")
     identity = replace(identities[0], config=config, prompts=unsharded([each.prompts for each in identities]))
     identity.write(_made(out))
     benchmark = _benchmark(config)
@@ -125,6 +126,18 @@ def _join(shards: Sequence[Path], out: Path) -> Results:
         write_file(out / "images" / path, content)
     facts = replace(results[0].facts, settings=config)
     return conclude(facts, benchmark, pictures, out, samples_of(out))
+
+
+def _who(identity: Identity, results: Results) -> list[Any]:
+    """What is no setting, and the same in all parts."""
+    facts = results.facts
+    return [identity.model_fingerprint, identity.reward_version, facts.judge, facts.held_out, facts.data]
+
+
+def _lost(shard: Path, results: Results) -> int:
+    """Pictures that are not there, without those of failed searches: these are missing in the whole, too."""
+    failed = {(line["id"], line["image_index"]) for line in read_lines(shard / "samples.jsonl") if "error" in line}
+    return results.missing - len(failed - samples_of(shard).keys())
 
 
 def _made(folder: Path) -> Path:

@@ -4,7 +4,7 @@
                judge: an oracle
     official   as the benchmark is meant: its own number of pictures a prompt, and a critic that is no kin of the judge
 
-Options given beside a protocol override it, and stand in the run's settings.
+Options given beside a protocol override it; results name them with the protocol.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {"paper": {**PAPER, "images": 1}, "offici
 def is_oracle(protocol: str | None) -> bool:
     """Whether the judge itself steers."""
     return protocol == "paper"
+
+
+def departures(protocol: str, settings: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
+    """The settings that are not the protocol's, by option name."""
+    own = {"images": benchmark.images_per_prompt, **PROTOCOLS[protocol]}
+    return {name: settings[name] for name, value in own.items() if settings.get(name, value) != value}
 
 
 def paper_targets(benchmark: Benchmark, prompts: Sequence[Prompt]) -> Mapping[str, float]:

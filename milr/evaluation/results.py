@@ -26,6 +26,7 @@ from milr.evaluation.figures import (
 )
 from milr.evaluation.judgements import Judgement
 from milr.evaluation.statistics import DIGITS, Difference, PromptKey, paired_differences, resample
+from milr.rewards import total_cost
 from milr.run_files import Record, to_json, write_file
 
 RESULTS_FILE = "results.json"
@@ -67,12 +68,12 @@ class RunFacts:
         benchmark: as registered.
         made_by: "evaluate", or "score" for pictures made elsewhere.
         row: what tables call the run: the name of its method or control.
-        protocol: at least {"name"}.
+        protocol: {"name", "changed"}; the settings that are not the protocol's, by option name, where there are any.
         model: {"name", "fingerprint", "licence"}; None when nobody knows.
         method: None when nobody knows.
         settings: the configuration, by option name.
         data: {"sha256", "official"} by official file; empty for prompts that ship with the package.
-        critic: {"name", "version", "target"} of what steered; None without.
+        critic: {"name", "version", "target", "kin"} of what steered; None without.
         judge: {"name", "version"}.
         held_out: likewise; None without.
         oracle: a search was steered by the judge or its kin. False where nothing was searched: `base`, `reason-only`.
@@ -198,15 +199,15 @@ def summarise(
 
     Args:
         pictures: all that were asked for, whether they are there or not.
-        judgements: those of other judges, versions or pictures are left out.
+        judgements: those of other judges, versions or pictures are left out, and of pictures that are gone.
         figures, categories: of the benchmark.
         spent: seconds and cost of the drawing; what the judges cost is added.
     """
-    asked = {(picture.id, picture.image_index) for picture in pictures}
+    there = {(picture.id, picture.image_index) for picture in pictures if picture.size is not None}
     counts = _prompts_by_tag(pictures, categories)
     weighted = _weighted(figures, counts)
     judged = {
-        judge["name"]: [it for it in of_judge(judgements, judge) if (it.id, it.image_index) in asked]
+        judge["name"]: [it for it in of_judge(judgements, judge) if (it.id, it.image_index) in there]
         for judge in facts.judges
     }
     decoded = [picture.images_decoded for picture in pictures if picture.images_decoded is not None]
@@ -221,7 +222,10 @@ def summarise(
         figures=weighted,
         judges={name: judge_result(found, weighted, counts) for name, found in judged.items()},
         critic_figures=judge_result(_by_critic(pictures), weighted, counts) if facts.critic else None,
-        spent={**(spent or {}), "judges": {name: _cost(found) for name, found in judged.items()}},
+        spent={
+            **(spent or {}),
+            "judges": {name: total_cost(it.cost for it in found) for name, found in judged.items()},
+        },
     )
 
 
@@ -299,21 +303,14 @@ def _by_critic(pictures: Sequence[PictureFacts]) -> list[Judgement]:
     return [Judgement("", "", it.id, it.image_index, it.tag, it.text, "", it.reward) for it in there]
 
 
-def _cost(judgements: Sequence[Judgement]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for judgement in judgements:
-        for name, amount in judgement.cost.items():
-            total[name] = total.get(name, 0.0) + amount
-    return total
-
-
 def _facts_of(record: Record) -> RunFacts:
     facts = RunFacts(**{it.name: record[it.name] for it in fields(RunFacts)})
     for judge in facts.judges:
         record["judges"][judge["name"]]
         if not isinstance(judge["name"], str) or not isinstance(judge["version"], str):
             raise TypeError("a judge without name or version")
-    for mapping in (facts.model or {}, facts.critic or {}, facts.settings, *facts.data.values()):
+    changed = facts.protocol.get("changed", {})
+    for mapping in (facts.model or {}, facts.critic or {}, facts.settings, changed, *facts.data.values()):
         if not isinstance(mapping, dict):
             raise TypeError(f"{mapping!r} is no mapping")
     for name in (facts.benchmark, facts.row, facts.protocol["name"]):

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from milr.errors import ResumeError, UsageError
+from milr.evaluation.controls import CONTROLS_FOLDER
 from milr.evaluation.figures import Judgements, WeightedFigure, of_judge, prompt_values
 from milr.evaluation.judgements import JUDGEMENTS_FILE, Judgement, read_judgements
 from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_results
 from milr.evaluation.statistics import PromptKey, Seed
 from milr.run_files import to_json
 from milr.run_identity import IDENTITY_FILE
-
-CONTROLS_FOLDER = "controls"
 
 
 @dataclass(frozen=True)

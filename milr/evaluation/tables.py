@@ -4,41 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from milr.evaluation.results import REFERENCE, Results
+from milr.evaluation.results import REFERENCE, Results, RunFacts
 from milr.evaluation.statistics import FEW, Difference, Estimate
+from milr.run_files import to_json
 
 ORACLE = "*"  # behind a number of a judge that steered the search, or whose kin did
 ORACLE_NOTE = f"{ORACLE} oracle: the search was steered by this judge or by its kin."
 NONE = "-"
+_JUDGES = ("judge", "held-out")  # in the order of `RunFacts.judges`
 
 
 def format_run(results: Results) -> str:
-    """A run and its controls in one block."""
-    judges = [judge["name"] for judge in results.facts.judges]
-    against = [judge for judge in judges if any(judge in row.differences for row in results.rows)]
+    """A run and its controls: what each is worth, and how much more than best-of-n, paired by prompt."""
+    judges = dict(zip(_JUDGES, (judge["name"] for judge in results.facts.judges), strict=False))
     figure = results.figures[0].name
-    critic = results.facts.critic
-    header = ["row", "images decoded"]
-    header += [f"critic {critic['name']}"] if critic else []
-    header += [f"{kind} {name}: {figure}" for kind, name in zip(("judge", "held-out"), judges, strict=False)]
-    header += [f"minus {REFERENCE}, by {judge}" for judge in against]
+    has_critic = results.facts.critic is not None
+    header = ["row", "images decoded", *(["critic"] if has_critic else []), *(f"{kind}: {figure}" for kind in judges)]
     lines = []
     for row in results.rows:
         cells = [row.facts.row, format_number(row.images_decoded, 1)]
-        if critic:
+        if has_critic:
             cells.append(format_number(row.critic_figures.headline.value if row.critic_figures else None))
-        cells += [_judged(row, judge) for judge in judges]
-        lines.append([*cells, *(format_difference(row.differences.get(judge)) for judge in against)])
-    return "\n".join([*markdown(header, lines), "", *_notes(results)])
+        lines.append([*cells, *(_judged(row, name) for name in judges.values())])
+    blocks = ["\n".join(markdown(header, lines))]
+    measured = [row for row in results.rows if row.differences]
+    if measured:
+        differences = [
+            [row.facts.row, *(format_difference(row.differences.get(name)) for name in judges.values())]
+            for row in measured
+        ]
+        blocks.append("\n".join(markdown([f"minus {REFERENCE}", *judges], differences)))
+    return "\n\n".join([*blocks, "\n".join(_notes(results))])
 
 
 def format_tags(results: Results) -> str:
-    """What each judge says of each tag, of a run and its controls."""
+    """What each judge says of each tag, of a run and its controls, and of the figures beside the headline.
+
+    The numbers alone: their intervals stand in `results.json`.
+    """
     blocks = []
-    for judge in (judge["name"] for judge in results.facts.judges):
+    for kind, judge in zip(_JUDGES, (judge["name"] for judge in results.facts.judges), strict=False):
         tags = results.judges[judge].tags
         lines = [[tag, str(tags[tag].prompts), *(_tag(row, judge, tag) for row in results.rows)] for tag in tags]
-        header = [f"by {judge}", "prompts", *(row.facts.row for row in results.rows)]
+        others = list(results.judges[judge].figures)[1:]
+        lines += [[name, "", *(_figure(row, judge, name) for row in results.rows)] for name in others]
+        header = [kind, "prompts", *(row.facts.row for row in results.rows)]
         blocks.append("\n".join(markdown(header, lines)))
     return "\n\n".join(blocks)
 
@@ -98,6 +108,13 @@ def format_difference(found: Difference | None) -> str:
     return "" if found is None else f"{format_interval(found.estimate, '+')} {found.verdict}"
 
 
+def format_protocol(facts: RunFacts) -> str:
+    """Its name, and what is not as it says."""
+    changed = facts.protocol.get("changed") or {}
+    but = ", ".join(f"{name} {value if isinstance(value, str) else to_json(value)}" for name, value in changed.items())
+    return f"{facts.protocol['name']}, but {but}" if but else str(facts.protocol["name"])
+
+
 def _judged(row: Results, judge: str) -> str:
     """The headline of a row by one of its judges, marked where the search was steered by it."""
     result = row.judges.get(judge)
@@ -108,19 +125,24 @@ def _judged(row: Results, judge: str) -> str:
 
 def _tag(row: Results, judge: str, tag: str) -> str:
     result = row.judges.get(judge)
-    return format_interval(result.tags[tag].estimate) if result and tag in result.tags else NONE
+    return format_number(result.tags[tag].estimate.value) if result and tag in result.tags else NONE
+
+
+def _figure(row: Results, judge: str, name: str) -> str:
+    result = row.judges.get(judge)
+    return format_number(result.figures.get(name, Estimate()).value) if result else NONE
 
 
 def _notes(results: Results) -> list[str]:
     facts = results.facts
-    judges = [(kind, judge) for kind, judge in zip(("judge", "held-out judge"), facts.judges, strict=False)]
+    judges = list(zip(_JUDGES, facts.judges, strict=False))
     judged_rows = [row.facts for row in results.rows]
     notes = [ORACLE_NOTE] if any(it.oracle or it.held_out_oracle for it in judged_rows) else []
-    notes.append(f"{facts.benchmark}, protocol {facts.protocol['name']}: {_asked(results)}; seed {_seed(results)}.")
+    notes.append(f"{facts.benchmark}, protocol {format_protocol(facts)}: {_asked(results)}; seed {_seed(results)}.")
     notes.append(f"model {_model(results)}, {_resolution(results)}.")
     notes += [f"{kind} {judge['name']}, version {judge['version']}." for kind, judge in judges]
     if results.critic_figures and facts.critic:
-        notes.append(f"critic {facts.critic['name']}: its own final reward, mean of {results.figures[0].name}.")
+        notes.append(f"critic {facts.critic['name']}: its own final reward, {results.figures[0].name}.")
     notes.append(_data(results))
     notes += few_prompts(results.rows, facts.judge["name"])
     return [*notes, *(note for row in results.rows for note in losses(row, row.facts.row))]
@@ -128,7 +150,8 @@ def _notes(results: Results) -> list[str]:
 
 def _asked(results: Results) -> str:
     pictures = "1 picture" if results.images_per_prompt == 1 else f"{results.images_per_prompt} pictures"
-    return f"{results.prompts} prompts, {pictures} each"
+    prompts = "1 prompt" if results.prompts == 1 else f"{results.prompts} prompts"
+    return f"{prompts}, {pictures} each"
 
 
 def _seed(results: Results) -> str:
@@ -137,7 +160,9 @@ def _seed(results: Results) -> str:
 
 def _model(results: Results) -> str:
     model = results.facts.model
-    return "unknown" if model is None else f"{model['name']} ({str(model.get('fingerprint'))[:12]})"
+    if model is None:
+        return "unknown"
+    return f"{model['name']} ({model['fingerprint'][:12]})" if model.get("fingerprint") else str(model["name"])
 
 
 def _resolution(results: Results) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from milr.events import Key
 from milr.run_files import write_file
-from milr.runs import Frame, Key, RunFolder
+from milr.runs import Frame, RunFolder
 
 TILE = 240  # pixels, the longer side of a picture; a 96 px picture is still crisp, a 384 px one still readable
 COLUMNS = 6  # tiles in a row

@@ -114,7 +114,7 @@ class Composite(Reward):
     def _joined(self, scores: Sequence[Score]) -> Score:
         values: dict[str, float] = {}
         details: dict[str, float] = {}
-        cost = total_cost(scores)
+        cost = total_cost(score.cost for score in scores)
         for part, score in zip(self.parts, scores, strict=True):
             details |= {f"{part.label}/{name}": value for name, value in score.parts.items()}
             if score.value is not None:

@@ -159,11 +159,11 @@ def _plain(score: Score) -> Score:
     return Score(value, parts, reason, None, cost)
 
 
-def total_cost(scores: Sequence[Score]) -> dict[str, float]:
+def total_cost(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """What scores took together."""
     total: dict[str, float] = {}
-    for score in scores:
-        for name, amount in score.cost.items():
+    for cost in costs:
+        for name, amount in cost.items():
             total[name] = total.get(name, 0.0) + amount
     return total
 

@@ -59,6 +59,16 @@ def test_pictures_lie_where_the_official_evaluator_looks_for_them() -> None:
     assert str(GenEval().image_path(Prompt("a", "00012"), 3, 4)) == "00012/samples/0003.png"
 
 
+def test_pictures_of_others_are_numbered_files_of_four_digits_or_five(tmp_path: Path) -> None:
+    samples = tmp_path / "00004" / "samples"
+    for name in ("00001.png", "00000.png", "grid.png", "00002.jpg"):
+        samples.mkdir(parents=True, exist_ok=True)
+        (samples / name).write_bytes(b"")
+    (samples / "00003.png").mkdir()
+    found = GenEval().find_images(tmp_path, Prompt("a photo of a bench", "00004"))
+    assert [path.name for path in found] == ["00000.png", "00001.png"]
+
+
 def test_beside_the_pictures_lies_the_official_line(official_data: Path) -> None:
     benchmark, folder = GenEval(), official_data / "geneval"
     lines = (folder / PROMPTS).read_bytes().splitlines()

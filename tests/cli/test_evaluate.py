@@ -116,6 +116,22 @@ def test_protocol_paper_is_one_picture_an_oracle_and_the_published_settings(eval
     assert results["settings"]["method.milr.action"] == "argmax"
 
 
+def test_what_is_not_as_the_protocol_says_stands_beside_its_name(evaluate: Milr, tmp_path: Path) -> None:
+    evaluate("--protocol", "official", "--limit", "1", "--out", "as-it-says")
+    assert record(tmp_path / "as-it-says")["protocol"] == {"name": "official"}
+    options = ("--limit", "1", "--images", "1", "--judge", "greenness", "--controls")
+    outcome = evaluate("--protocol", "official", *options)
+    results = record(tmp_path / "run")
+    for row in (results, *results["controls"]):
+        assert row["protocol"] == {"name": "official", "changed": {"images": 1, "judge": "greenness"}}
+    assert results["held_out"]["name"] == "redness"  # who would have judged
+    assert "protocol official, but images 1, judge greenness: 1 prompt, 1 picture each" in outcome.stdout
+    evaluate(
+        "--protocol", "paper", "--steps", "1", "--samples", "1", "--limit", "1", "--guidance", "2", "--out", "paper"
+    )
+    assert record(tmp_path / "paper")["protocol"]["changed"] == {"steps": 1, "guidance": 2}
+
+
 def test_protocol_official_refuses_the_judge_as_its_critic(evaluate: Milr, tmp_path: Path) -> None:
     outcome = evaluate("--protocol", "official", "--reward", "redness")
     assert outcome.code == 2
@@ -174,6 +190,14 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(evaluate: Milr, tmp_
     assert estimate["judgements"] == {"redness": 72, "greenness": 72}
     assert estimate["drawing_at_most"]["seconds"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_and_search_mean_the_same_budget(evaluate: Milr, tmp_path: Path) -> None:
+    options = ("--steps", "3", "--budget", "5", "--target", "none", "--limit", "1", "--images", "1")
+    (estimate,) = evaluate(*options, "--dry-run", "--calibration", "0", "--json").records
+    assert estimate["pictures_decoded_at_most"] == {"milr": 4}
+    evaluate(*options)
+    assert record(tmp_path / "run")["images_decoded"] == 4
 
 
 @pytest.mark.parametrize(
@@ -249,3 +273,10 @@ def test_trackers_follow_an_evaluation(evaluate: Milr, tmp_path: Path) -> None:
     outcome = evaluate("--limit", "1", "--track", "tensorbord", "--out", "other")
     assert (outcome.code, (tmp_path / "other").exists()) == (2, False)
     assert "unknown tracker 'tensorbord'. Did you mean 'tensorboard'?" in outcome.stderr
+
+
+def test_the_published_protocol_with_another_critic_says_so(evaluate: Milr, tmp_path: Path) -> None:
+    assert evaluate("--protocol", "paper", "--samples", "1", "--limit", "1", "--reward", "brightness").code == 0
+    results = record(tmp_path / "run")
+    assert results["oracle"] is False
+    assert results["protocol"]["changed"]["reward"] == "brightness"

@@ -279,6 +279,14 @@ def test_a_line_that_is_no_judgement_is_named(run: Path, go_on: Milr, before: st
     refused_in_the_end(go_on(), "line 2 of run/judgements.jsonl is", "delete it to have that work done again")
 
 
+@pytest.mark.parametrize("name", ["reward", "seconds", "images_decoded", "cost"])
+def test_a_line_that_is_no_record_of_a_picture_is_named(run: Path, go_on: Milr, name: str) -> None:
+    path = run / "samples.jsonl"
+    first, second, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([first, second.replace(f'"{name}": ', f'"{name}": "much", "other": '), *others]))
+    refused_in_the_end(go_on(), "line 2 of run/samples.jsonl is no record of a picture", "delete it")
+
+
 # What was left half done
 
 

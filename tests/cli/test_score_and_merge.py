@@ -59,14 +59,19 @@ def test_only_all_finished_parts_of_one_run_are_merged(evaluate: Milr, milr: Mil
     evaluate(*small, "--out", "whole")
     shutil.copytree(tmp_path / "two", tmp_path / "unfinished")
     (tmp_path / "unfinished" / "results.json").unlink()
+    for name, changed in (("lossy", {"missing": 1}), ("elsewhere", {"data": {"file": {"sha256": "1"}}})):
+        shutil.copytree(tmp_path / "two", tmp_path / name)
+        (tmp_path / name / "results.json").write_text(json.dumps(record(tmp_path / "two") | changed))
     (tmp_path / "there").mkdir()
     for folders, message in (
         (("one",), "the shards 2/2 are missing"),
         (("one", "one"), "both part 1 of 2"),
         (("one", "whole"), "whole is no shard"),
-        (("one", "other"), "seed = 0, not 1"),
+        (("one", "other"), "other was made with seed = 1, not 0 as in one; give parts of one run"),
         (("one", "unfinished"), "milr evaluate --resume --out"),
         (("one", "nowhere"), "nowhere is no run"),
+        (("one", "lossy"), "lossy lacks 1 pictures"),
+        (("one", "elsewhere"), "elsewhere was made with other weights, critics, judges or data than one"),
     ):
         outcome = milr("merge", *folders, "--out", "merged")
         assert (outcome.code, len(outcome.stderr.splitlines())) == (2, 1), outcome.stderr
@@ -98,6 +103,42 @@ def test_a_run_can_be_scored_by_another_judge_and_keeps_who_made_it(evaluate: Mi
     assert (results["row"], results["judge"]["name"], results["oracle"]) == ("milr", "greenness", True)
     assert results["images_decoded"] == record(tmp_path / "run")["images_decoded"]
     assert milr("compare", "run", "scored").code == 0
+
+
+def test_a_row_without_a_search_is_no_oracles_whoever_judges_it(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--reward", "greenness", "--controls", "--limit", "1")
+    for row, oracle in (("best-of-n", True), ("base", False)):
+        folder = f"run/controls/{row}"
+        assert milr("score", "shades", folder, "--judge", "greenness", "--out", f"scored-{row}").code == 0
+        assert record(tmp_path / f"scored-{row}")["oracle"] is oracle
+
+
+def test_pictures_of_a_run_keep_their_numbers_where_one_is_gone(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--limit", "1")
+    (tmp_path / "run" / "images" / "fruit-0" / "0.png").unlink()
+    assert milr("score", "shades", "run", "--out", "scored").code == 1
+    assert record(tmp_path / "scored")["missing"] == 1
+    (judgement,) = lines(tmp_path / "scored" / "judgements.jsonl")
+    assert judgement["image_index"] == 1
+
+
+def test_a_picture_that_no_critic_could_score_is_missing_everywhere_and_hinders_no_merge(
+    evaluate: Milr, milr: Milr, tmp_path: Path
+) -> None:
+    (tmp_path / "moody.py").write_text(
+        "def moody(image, prompt):\n    if prompt == 'a dog':\n        raise ValueError('not today')\n    return 0.5\n"
+    )
+    options = ("--reward", "python:moody.py:moody", "--images", "1")
+    for part in (1, 2):
+        evaluate(*options, "--shard", f"{part}/2", "--out", f"part{part}")
+    outcome = milr("merge", "part1", "part2", "--out", "merged")
+    assert outcome.code == 1
+    assert "go on with: milr evaluate --resume --out merged" in outcome.stderr
+    results = record(tmp_path / "merged")
+    assert (results["images"], results["missing"]) == (6, 1)
+    assert results["judges"]["redness"]["prompts_missing"] == 1
+    outcome = milr("score", "shades", "merged", "--judge", "greenness", "--out", "scored")
+    assert (outcome.code, record(tmp_path / "scored")["missing"]) == (1, 1)
 
 
 def test_missing_and_unreadable_pictures_are_counted_and_end_with_1(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
@@ -137,3 +178,11 @@ def test_what_cannot_be_scored_is_refused(milr: Milr, tmp_path: Path, arguments:
     assert (outcome.code, len(outcome.stderr.splitlines())) == (2, 1), outcome.stderr
     assert message in outcome.stderr
     assert contents(tmp_path) == before
+
+
+def test_an_unfinished_run_is_finished_first(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--limit", "1")
+    (tmp_path / "run" / "results.json").unlink()
+    outcome = milr("score", "shades", "run", "--out", "scored")
+    assert (outcome.code, (tmp_path / "scored").exists()) == (2, False)
+    assert "run is unfinished; first: milr evaluate --resume --out run" in outcome.stderr

@@ -208,11 +208,13 @@ def driver(tiny_model: Path, plugin_folder: Path, graves: Path, tmp_path: Path) 
         yield start
 
 
-def test_a_cluster_of_its_own_is_silent_about_a_death_and_ends_with_the_run(
+def test_a_cluster_of_its_own_names_a_death_in_one_line_and_ends_with_the_run(
     driver: Driver, single: list[Event], tmp_path: Path
 ) -> None:
     stdout, stderr = driver(1).communicate(timeout=PATIENCE)
-    assert stderr == ""
+    (line,) = stderr.splitlines()
+    assert line.startswith("a worker on ")
+    assert " is gone (" in line
     lines = [line.split() for line in stdout.splitlines()]
     assert {name for name, *_ in lines} == {"Started", "Stepped", "Finished"}
     workers = {int(worker) for _, *workers in lines for worker in workers}

@@ -12,6 +12,7 @@ import pytest
 
 from milr.errors import ResumeError, UnknownNameError, UsageError
 from milr.evaluation.comparison import Comparison, compare, format_comparison, format_comparison_tags
+from milr.evaluation.contract import Figure
 from milr.evaluation.judgements import JUDGEMENTS_FILE
 from milr.evaluation.results import RESULTS_FILE, RunFacts
 from milr.evaluation.statistics import Estimate
@@ -231,6 +232,13 @@ def test_every_other_inequality_is_named(tmp_path: Path) -> None:
         "not the official data: mine.jsonl of other.",
         "other: pictures missing: 1 of 20.",
     }
+
+
+def test_rows_of_other_figures_are_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", scores_of(1, 10))
+    make_run(tmp_path / "b", scores_of(1, 10), replace(FACTS, row="other"), figures=[Figure("mean of tags")])
+    expected = "figures differ: milr overall, but other mean of tags."
+    assert compare([tmp_path / "a", tmp_path / "b"]).warnings == (expected,)
 
 
 def test_rows_that_search_nothing_are_no_rivals_of_an_oracle(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from milr.evaluation.controls import CONTROLS, control_settings, controls_of
+import pytest
+
+from milr.evaluation.controls import CONTROLS, control_settings, controls_of, most_pictures
 from milr.presets import PAPER
 
 OURS = {"method": "milr", "steps": 3, "samples": 4, "budget": None, "keep": "best", "method.milr.image_ratio": 0.5}
@@ -33,3 +35,16 @@ def test_rows_without_a_search_draw_one_picture() -> None:
         chosen = control_settings(name, OURS)
         assert (chosen["steps"], chosen["samples"], chosen["method"]) == (0, 1, "best-of-n")
     assert control_settings("base", OURS)["method.best-of-n.reasoning"] is False
+
+
+def test_reason_only_reasons_whatever_the_run_does() -> None:
+    ours = {"method": "best-of-n", "samples": 4, "batch": None, "method.best-of-n.reasoning": False}
+    assert control_settings("reason-only", ours)["method.best-of-n.reasoning"] is True
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"),
+    [(None, 84), (100, 84), (84, 84), (83, 80), (40.5, 40), (7, 4), (1, 4)],
+)
+def test_a_search_begins_no_step_that_would_exceed_its_budget_but_the_first(budget: float | None, most: int) -> None:
+    assert most_pictures({"samples": 4, "steps": 20, "budget": budget}) == most
