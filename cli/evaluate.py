@@ -8,24 +8,16 @@ import click
 
 from .arguments import Whole
 from .gathering import check_resumed, gather, new_folder
-from .options import drawing_options
+from .options import drawing_options, judging_options
 from .selecting import find_benchmark, select_prompts
 
 
 @click.command()
 @click.argument("benchmark", required=False)
-@click.option("--data", metavar="PATH", help="The official files.  [default: what 'milr data BENCHMARK' fetched]")
 @click.option("--protocol", metavar="NAME", help="All settings at once: paper or official.")
-@click.option("--categories", metavar="A,B", help="Only these.")
-@click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them; before --shard.")
-@click.option("--shard", metavar="I/N", help="Only the I-th of N parts; 'milr merge' joins them.")
-@click.option(
-    *("--samples-per-prompt", "--images", "images"),
-    type=Whole(1),
-    help="Pictures a prompt.  [default: the benchmark's]",
-)
-@click.option("--judge", metavar="NAME", help="Who measures.  [default: the benchmark's own measure]")
-@click.option("--held-out", metavar="NAME", help="A second judge, or none.  [default: one, where it matters]")
+@click.option("--samples-per-prompt", "--images", "images", type=Whole(1), help="Pictures.  [default: official]")
+@judging_options
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts of these prompts; 'milr merge' joins them.")
 @click.option("--controls", is_flag=True, help="Also base, reason-only, best-of-n, resample, random-direction.")
 @click.option("--dry-run", is_flag=True, help="Say what would run and what it would take; write nothing.")
 @click.option("--calibration", type=Whole(), help="Prompts that --dry-run tries.  [default: what travels together]")

@@ -1,8 +1,8 @@
-"""The options that every command has which draws: what steers, how it searches, on what it runs, what it writes."""
+"""Options that several commands have: of drawing (what steers, how it searches, where it runs), and of judging."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -60,8 +60,28 @@ _WRITING = (
 )
 
 
+_JUDGING = (
+    click.option("--data", metavar="PATH", help="The official files.  [default: what 'milr data BENCHMARK' fetched]"),
+    click.option("--categories", metavar="A,B", help="Only these."),
+    click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them."),
+    click.option("--judge", metavar="NAME", help="Who measures.  [default: the benchmark's own measure]"),
+    click.option(
+        "--held-out", metavar="NAME", help="A second judge, or none.  [default: one where a judge has steered]"
+    ),
+)
+
+
 def drawing_options(command: Command) -> Command:
-    """Adds them, in this order, below those that a command has of its own."""
-    for option in reversed((*_SEARCHING, *_STEERING, *_RUNNING, *_WRITING)):
+    """Adds what commands have that draw, in this order, below those that a command has of its own."""
+    return _with_options(command, (*_SEARCHING, *_STEERING, *_RUNNING, *_WRITING))
+
+
+def judging_options(command: Command) -> Command:
+    """Likewise, what commands have that judge a benchmark's pictures."""
+    return _with_options(command, _JUDGING)
+
+
+def _with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

@@ -10,6 +10,7 @@ from milr.errors import UsageError
 
 from .arguments import Whole, user_path
 from .gathering import new_folder
+from .options import judging_options
 from .selecting import find_benchmark
 from .settings import Settings, command_line_layer, default_layer
 
@@ -17,13 +18,9 @@ from .settings import Settings, command_line_layer, default_layer
 @click.command()
 @click.argument("benchmark")
 @click.argument("folder", metavar="DIR")
-@click.option("--data", metavar="PATH", help="The official files.  [default: what 'milr data BENCHMARK' fetched]")
-@click.option("--categories", metavar="A,B", help="Only these.")
-@click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them.")
-@click.option("--samples-per-prompt", "images", type=Whole(1), help="Pictures a prompt.  [default: all that are there]")
+@judging_options
+@click.option("--samples-per-prompt", "images", type=Whole(1), help="Pictures.  [default: all that are there]")
 @click.option("--model", metavar="NAME", help="Who drew them, of 'milr list models': some judges know its pictures.")
-@click.option("--judge", metavar="NAME", help="Who measures.  [default: the benchmark's own measure]")
-@click.option("--held-out", metavar="NAME", help="A second judge.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="A judge's argument, e.g. judge.clip.model=ViT-L-14.")
 @click.option("--out", metavar="DIR", help="Folder of the judgements.  [default: runs/TIME-score-NAME]")

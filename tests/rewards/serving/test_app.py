@@ -56,6 +56,7 @@ def test_it_says_which_critic_is_served(client: httpx.Client) -> None:
         "range": [0.0, 1.0],
         "target": 0.9,
         "needs": ["wish"],
+        "kin": ["redness"],
         "licence": "none",
         "size_mb": 1.5,
         "model": "",
