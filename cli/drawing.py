@@ -44,6 +44,9 @@ Search = Callable[..., Generator[Event, None, None]]
 Prepare = Callable[[Settings, ModelFacts], Settings]
 Show = Callable[[Key, Record], None]
 
+_OF_SEARCHES = ("method", "steps", "samples", "images", "seed", "batch", "overlap", "budget", "keep")
+_SHOWN = 20  # unknown words that are listed
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -163,9 +166,6 @@ def search_for(
     return search if crew is None else partial(crew.refine, prompts, **options)
 
 
-_OF_SEARCHES = ("method", "steps", "samples", "images", "seed", "batch", "overlap", "budget", "keep")
-
-
 def identify(settings: Settings, loaded: Loaded, prompts: Sequence[Prompt], crew: Crew | None, **more: Any) -> Identity:
     """Who the run is; `more` is what a reader may want to know besides."""
     model, sampling = loaded.model, _sampling(settings, loaded.model)
@@ -251,9 +251,6 @@ def warn_of_unknown_words(model: UnifiedModel, prompts: Sequence[Prompt]) -> Non
         more = f" and {len(words) - _SHOWN} more words" if len(words) > _SHOWN else ""
         listed = ", ".join(repr(word) for word in words[:_SHOWN])
         click.echo(f"milr: {model.facts.name} does not know {listed}{more}; it draws what it knows.", err=True)
-
-
-_SHOWN = 20  # unknown words that are listed
 
 
 def _sampling(settings: Settings, model: UnifiedModel) -> Sampling:

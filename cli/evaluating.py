@@ -13,20 +13,18 @@ import click
 
 from milr.decoding import Engine
 from milr.errors import UsageError
-from milr.evaluation.conclusion import conclude, pictures_of, samples_of
+from milr.evaluation.conclusion import conclude, pictures_of, samples_of, write_other_files
 from milr.evaluation.contract import Benchmark
 from milr.evaluation.controls import CONTROLS_FOLDER, UNSEARCHED, control_settings, controls_of
 from milr.evaluation.judgements import read_judgements
-from milr.evaluation.judging import judge_pictures
+from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.protocols import departures, is_oracle, paper_targets
 from milr.evaluation.results import Results, RunFacts, beside_controls, write_results
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
-from milr.run_files import write_file
 from milr.run_identity import Identity, read_identity
 from milr.runs import RunFolder, open_run
 from milr.search import searches_at_once
-from milr.trackers import Trackers
 
 from .drawing import (
     Loaded,
@@ -73,13 +71,23 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a run folder, and all that it is made with."""
+    """One row of the table: a run folder, and all that it is made with.
+
+    Attributes:
+        pictures: all that are asked for, below `images`.
+    """
 
     settings: Settings
     folder: Path
     search: Search
     identity: Identity
     facts: RunFacts
+    pictures: Sequence[Picture]
+
+    @property
+    def images(self) -> Path:
+        """The folder of its pictures."""
+        return self.folder / "images"
 
 
 def carry_out(
@@ -184,21 +192,22 @@ def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) ->
         oracle=searched and oracle,
         held_out_oracle=searched and held_out is not None and is_kin(loaded.reward.kin, held_out),
     )
-    return Row(settings, folder, search, identity, facts)
+    pictures = pictures_of(evaluation.benchmark, prompts, settings["images"], folder / "images")
+    return Row(settings, folder, search, identity, facts, pictures)
 
 
 def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
     main, *controls = rows
     benchmark, judges = evaluation.benchmark, evaluation.judges
-    failed = 0
     found: list[Results] = []
     with ExitStack() as held:  # against others, until all is done
         for row in rows:
             if row is not main and not main.settings["quiet"]:
                 click.echo(f"milr: control {row.facts.row}", err=True)
-            run = held.enter_context(_open(row, benchmark))
+            run = held.enter_context(_open(row))
             with tracking(run, row.settings) as trackers:
-                failed += _draw(run, row, benchmark, trackers, go_on)
+                follow(run, row.search, row.settings, trackers, lambda key, line: None, go_on)
+                write_other_files(benchmark, row.pictures, row.images)
                 found.append(_judged(row, judges, benchmark))
                 trackers.summary({name: result.headline.value for name, result in found[-1].judges.items()})
             if row is not main:
@@ -209,45 +218,26 @@ def _evaluate(rows: Sequence[Row], evaluation: Evaluation, go_on: str) -> int:
         ]
         results = beside_controls(found[0], read_judgements(main.folder), beside)
         write_results(main.folder, results)
-    show_evaluation(results, main.settings["json"])
-    unjudged = sum(result.failed for row in results.rows for result in row.judges.values())
-    if failed or unjudged:
-        click.echo(
-            f"milr: {failed} pictures could not be drawn, {unjudged} not be judged; try these again with: {go_on}",
-            err=True,
-        )
-    return 1 if failed or unjudged else 0
+    return show_evaluation(results, main.settings["json"], f"; try these again with: {go_on}")
 
 
-def _open(row: Row, benchmark: Benchmark) -> AbstractContextManager[RunFolder]:
+def _open(row: Row) -> AbstractContextManager[RunFolder]:
     settings = row.settings
-    pictures = pictures_of(benchmark, row.identity.prompts, settings["images"], Path())
     return open_run(
         row.folder,
         row.identity,
         resume=settings["resume"] and read_identity(row.folder) is not None,
         keep_steps=settings["keep_steps"],
         frames=False,
-        places={picture.key: PurePosixPath(picture.path) for picture in pictures},
+        places={picture.key: PurePosixPath(picture.path.relative_to(row.images)) for picture in row.pictures},
     )
-
-
-def _draw(run: RunFolder, row: Row, benchmark: Benchmark, trackers: Trackers, go_on: str) -> int:
-    """Draw what is not drawn yet; returns how many pictures failed."""
-    failed = follow(run, row.search, row.settings, trackers, lambda key, line: None, go_on)
-    pictures = pictures_of(benchmark, row.identity.prompts, row.settings["images"], Path())
-    others = benchmark.other_files([(picture.prompt, picture.image_index) for picture in pictures])
-    for path, content in others.items():
-        write_file(row.folder / "images" / path, content)
-    return failed
 
 
 def _judged(row: Row, judges: Judges, benchmark: Benchmark) -> Results:
     """Judge what is drawn; what failed stays missing."""
-    pictures = pictures_of(benchmark, row.identity.prompts, row.settings["images"], row.folder / "images")
     samples = samples_of(row.folder)
-    drawn = [picture for picture in pictures if picture.key in samples]
+    drawn = [picture for picture in row.pictures if picture.key in samples]
     with judging_progress(progress_style(row.settings["quiet"])) as report:
         judgements = judge_pictures(row.folder, drawn, judges.all, report)
     tell_failures(judgements)
-    return conclude(row.facts, benchmark, pictures, row.folder, samples)
+    return conclude(row.facts, benchmark, row.pictures, row.folder, samples)

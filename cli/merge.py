@@ -20,8 +20,4 @@ def merge(runs: tuple[str, ...], out: str, as_json: bool) -> int:
     from milr.evaluation.merging import merge as joined
 
     results = joined([user_path(run, "RUN") for run in runs], user_path(out, "--out"))
-    show_evaluation(results, as_json)
-    if not any(row.missing or any(found.failed for found in row.judges.values()) for row in results.rows):
-        return 0
-    click.echo(f"milr: pictures are missing or not judged; go on with: milr evaluate --resume --out {out}", err=True)
-    return 1
+    return show_evaluation(results, as_json, f"; go on with: milr evaluate --resume --out {out}")

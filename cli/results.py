@@ -39,11 +39,22 @@ def show_result(line: dict[str, Any], run: Path, strip: Path | None, seed: int, 
         click.echo(textwrap.fill(value, 100, initial_indent=f"  {name:10}", subsequent_indent=" " * 12))
 
 
-def show_evaluation(results: Results, as_json: bool) -> None:
-    """Print the rows of an evaluation, and below them every tag."""
+def show_evaluation(results: Results, as_json: bool, advice: str = "") -> int:
+    """Print the rows of an evaluation, and below them every tag; returns the exit code.
+
+    Args:
+        advice: what to do about pictures that are not in the numbers.
+    """
     from milr.evaluation.tables import format_run, format_tags
 
     click.echo(to_json(results.to_record()) if as_json else f"{format_run(results)}\n\n{format_tags(results)}")
+    missing = sum(row.missing for row in results.rows)
+    failed = sum(judge.failed for row in results.rows for judge in row.judges.values())
+    if not missing and not failed:
+        return 0
+    lost = f"{missing} pictures are missing or unreadable, {failed} could not be judged"
+    click.echo(f"milr: {lost}{advice or '.'}", err=True)
+    return 1
 
 
 def _facts(line: dict[str, Any], image: str | None, strip: Path | None) -> list[tuple[str, str]]:

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from milr import plugins
 from milr.errors import UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of, size_of
 from milr.evaluation.contract import Benchmark
 from milr.evaluation.controls import UNSEARCHED
+from milr.evaluation.judgements import JUDGEMENTS_FILE
 from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_results, write_results
 from milr.evaluation.selection import limited
@@ -40,7 +39,8 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     run = read_identity(folder)
     if run is not None and run.config.get("benchmark") != benchmark.name:
         raise UsageError(f"{folder} is no run of 'milr evaluate {benchmark.name}'.")
-    if run is not None and read_results(folder) is None:
+    made = read_results(folder) if run is not None else None
+    if run is not None and made is None:
         raise UsageError(f"{folder} is unfinished; first: milr evaluate --resume --out {folder}")
     _check_out(out)
     prompts, files = _prompts(run, settings, benchmark)
@@ -48,7 +48,7 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     model = _model(settings, run)
     judges = load_judges(settings, benchmark.roles(model), model, settings["device"], None)
     check_judges(judges.all, prompts)
-    facts = _facts(settings, benchmark, folder, run, model, judges, files)
+    facts = _facts(settings, benchmark, folder, made, model, judges, files)
     samples = samples_of(folder) if run is not None else None
     there = [it for it in pictures if size_of(it.path) is not None and (samples is None or it.key in samples)]
     try:
@@ -64,8 +64,7 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
         write_results(out, results)
     finally:
         lock.release()
-    show_evaluation(results, settings["json"])
-    return _exit_code(results)
+    return show_evaluation(results, settings["json"])
 
 
 def find_pictures(benchmark: Benchmark, prompts: Sequence[Prompt], folder: Path, images: int | None) -> list[Picture]:
@@ -109,7 +108,7 @@ def _check_out(out: Path) -> None:
     """Judgements go on in a folder of judgements, and nowhere else."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder as --out.")
-    known = {"judgements.jsonl", RESULTS_FILE, LOCK_FILE}
+    known = {JUDGEMENTS_FILE, RESULTS_FILE, LOCK_FILE}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in known) if out.is_dir() else []
     if foreign:
         raise UsageError(f"{out} holds other files ({foreign[0]!r}); choose a new or empty folder as --out.")
@@ -138,13 +137,12 @@ def _facts(
     settings: Settings,
     benchmark: Benchmark,
     folder: Path,
-    run: Identity | None,
+    made: Results | None,
     model: ModelFacts | None,
     judges: Judges,
     files: Mapping[str, Any],
 ) -> RunFacts:
     held_out = judges.held_out
-    made = read_results(folder) if run is not None else None
     facts = RunFacts(
         benchmark=benchmark.name,
         made_by="score",
@@ -179,12 +177,3 @@ def _protocol(made: RunFacts, judge: str) -> Mapping[str, Any]:
     if made.protocol["name"] == "custom" or judge == made.judge["name"]:
         return made.protocol
     return {**made.protocol, "changed": {**made.protocol.get("changed", {}), "judge": judge}}
-
-
-def _exit_code(results: Results) -> int:
-    unjudged = sum(result.failed for result in results.judges.values())
-    if results.missing or unjudged:
-        click.echo(
-            f"milr: {results.missing} pictures are missing or unreadable, {unjudged} could not be judged.", err=True
-        )
-    return 1 if results.missing or unjudged else 0

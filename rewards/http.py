@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from milr.bounded import TooLongError, read_bounded
 from milr.errors import PromptError, UsageError
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, one_line
 from milr.secrets import checked_variable
 
 from .networks.batching import batches
-from .serving.bounded import TooLongError, read_bounded
 from .serving.wire import (
     TOKEN_VARIABLE,
     Description,

@@ -15,7 +15,7 @@ from milr.evaluation.results import PictureFacts, Results, RunFacts, summarise
 from milr.events import Key
 from milr.prompts import Prompt
 from milr.rewards import total_cost
-from milr.run_files import Record, read_lines
+from milr.run_files import Record, read_lines, write_file
 
 
 def pictures_of(benchmark: Benchmark, prompts: Sequence[Prompt], images: int, folder: Path) -> list[Picture]:
@@ -25,6 +25,12 @@ def pictures_of(benchmark: Benchmark, prompts: Sequence[Prompt], images: int, fo
         for prompt in prompts
         for index in range(images)
     ]
+
+
+def write_other_files(benchmark: Benchmark, pictures: Sequence[Picture], folder: Path) -> None:
+    """What official scorers want beside these pictures, below the folder of images; RunError when the disk refuses."""
+    for path, content in benchmark.other_files([(each.prompt, each.image_index) for each in pictures]).items():
+        write_file(folder / path, content)
 
 
 def samples_of(run: Path) -> dict[Key, Record]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from milr.bounded import TooLongError, read_bounded
 from milr.errors import PromptError, RunError, UsageError
 from milr.evaluation.contract import Source, SourceFile
 from milr.run_files import write_file
@@ -208,16 +209,20 @@ def _attempt(client: httpx.Client, url: str, file: SourceFile) -> bytes:
 
 
 def _bounded(answer: httpx.Response, most: int) -> bytes:
-    """The body, of bounded length and in bounded time; httpx times single reads, and reads whatever comes."""
+    """The body, of bounded length and in bounded time."""
+    import httpx
+
     deadline = time.monotonic() + FILE_SECONDS
-    received = bytearray()
-    for chunk in answer.iter_bytes():
-        received += chunk
-        if len(received) > most:
-            raise _AttemptError(f"what came is not the official file, it has more than {most} bytes", passing=False)
-        if time.monotonic() > deadline:
-            raise _AttemptError(f"it takes more than {FILE_SECONDS:g} s", passing=False)
-    return bytes(received)
+    try:
+        return read_bounded(answer, most, deadline)
+    except TooLongError:
+        raise _AttemptError(
+            f"what came is not the official file, it has more than {most} bytes", passing=False
+        ) from None
+    except httpx.ReadTimeout:
+        if time.monotonic() <= deadline:  # one read, not the whole: worth another attempt
+            raise
+        raise _AttemptError(f"it takes more than {FILE_SECONDS:g} s", passing=False) from None
 
 
 def _refusal(status: int, headers: Mapping[str, str]) -> _AttemptError:

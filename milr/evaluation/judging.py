@@ -60,15 +60,12 @@ def judge_pictures(
     """
     remove_torn_line(folder)
     known = read_judgements(folder)
-    hashes = {picture.key: _hash(picture) for picture in pictures}
     for judge in judges:
         waiting = [
-            picture
-            for picture in pictures
-            if not _is_judged(known.get((judge.name, *picture.key)), judge, picture, hashes[picture.key])
+            picture for picture in pictures if not _is_judged(known.get((judge.name, *picture.key)), judge, picture)
         ]
         for start in range(0, len(waiting), BATCH):
-            judgements = list(_judged(judge, waiting[start : start + BATCH], hashes))
+            judgements = list(_judged(judge, waiting[start : start + BATCH]))
             append_judgements(folder, judgements)
             known |= {(each.judge, each.id, each.image_index): each for each in judgements}
             report(judge.name, start + len(judgements), len(waiting))
@@ -89,19 +86,20 @@ def _read(picture: Picture) -> Image.Image | str:
         return f"the picture cannot be read: {error}"
 
 
-def _hash(picture: Picture) -> str:
-    image = _read(picture)
+def _hash(image: Image.Image | str) -> str:
     return "" if isinstance(image, str) else image_hash(image)
 
 
-def _is_judged(known: Judgement | None, judge: Judge, picture: Picture, hash_now: str) -> bool:
+def _is_judged(known: Judgement | None, judge: Judge, picture: Picture) -> bool:
+    """Whether this judge has scored this very picture; only one that it may have scored is read for it."""
     if known is None or known.value is None:
         return False
-    now = (judge.reward.version, picture.prompt.text, hash_now)
-    return (known.version, known.prompt, known.image) == now
+    if (known.version, known.prompt) != (judge.reward.version, picture.prompt.text):
+        return False
+    return known.image == _hash(_read(picture))
 
 
-def _judged(judge: Judge, pictures: Sequence[Picture], hashes: dict[Key, str]) -> Iterator[Judgement]:
+def _judged(judge: Judge, pictures: Sequence[Picture]) -> Iterator[Judgement]:
     images = [_read(picture) for picture in pictures]
     shown = [index for index, image in enumerate(images) if isinstance(image, Image.Image)]
     rows = [image for image in images if isinstance(image, Image.Image)]
@@ -117,7 +115,7 @@ def _judged(judge: Judge, pictures: Sequence[Picture], hashes: dict[Key, str]) -
             image_index=picture.image_index,
             tag=str(picture.prompt.metadata.get("tag", "")),
             prompt=picture.prompt.text,
-            image=hashes[picture.key],
+            image=_hash(image),
             value=score.value,
             parts=score.parts,
             reason=score.reason,

@@ -14,13 +14,13 @@ from typing import Any
 
 from milr import plugins
 from milr.errors import ResumeError, RunError, UsageError
-from milr.evaluation.conclusion import conclude, pictures_of, samples_of
+from milr.evaluation.conclusion import conclude, pictures_of, samples_of, write_other_files
 from milr.evaluation.contract import Benchmark
 from milr.evaluation.controls import CONTROLS_FOLDER
 from milr.evaluation.judgements import JUDGEMENTS_FILE, read_judgements
 from milr.evaluation.results import Results, beside_controls, read_results, write_results
 from milr.evaluation.selection import parse_shard, unsharded
-from milr.run_files import append_lines, read_lines, write_file
+from milr.run_files import append_lines, read_lines
 from milr.run_identity import Identity, config_difference, read_identity
 
 _LINES = ("samples.jsonl", JUDGEMENTS_FILE)
@@ -122,8 +122,7 @@ def _join(shards: Sequence[Path], out: Path) -> Results:
             if (shard / name).is_dir():
                 shutil.copytree(shard / name, out / name, dirs_exist_ok=True)
     pictures = pictures_of(benchmark, identity.prompts, config["images"], out / "images")
-    for path, content in benchmark.other_files([(each.prompt, each.image_index) for each in pictures]).items():
-        write_file(out / "images" / path, content)
+    write_other_files(benchmark, pictures, out / "images")
     facts = replace(results[0].facts, settings=config)
     return conclude(facts, benchmark, pictures, out, samples_of(out))
 

@@ -28,9 +28,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from milr.bounded import TooLongError, read_bounded
 from milr.rewards import one_line
-
-from ..serving.bounded import TooLongError, read_bounded
 
 if TYPE_CHECKING:
     import httpx

@@ -246,7 +246,7 @@ def test_a_judge_that_fails_leaves_recorded_failures_that_are_tried_again(
     critic.write_text("def moody(image, prompt):\n    raise ValueError('not today')\n")
     outcome = evaluate("--limit", "1", "--images", "1", "--judge", f"python:{critic}:moody")
     assert outcome.code == 1
-    assert "1 not be judged" in outcome.stderr
+    assert "0 pictures are missing or unreadable, 1 could not be judged" in outcome.stderr
     (judgement,) = read_judgements(tmp_path / "run").values()
     assert judgement.value is None
     assert "not today" in str(judgement.error)
