@@ -64,8 +64,8 @@ class Milr(Method):
         perturb: "token" samples tokens from the latents; "gaussian" samples latents from N(z, sigma^2), the action
             then being the latent itself, which also works for backends without token heads.
         prefix: "shift" adds the latents to the model's fresh states; "replace" lets them stand in, as published.
-        lr: of Adam, in units of the latents; 0 only re-samples. 0.01 did best of 0.01, 0.03 and 0.1 on an earlier `mini`
-            with a seed that no table reports (within noise).
+        lr: of Adam, in units of the latents; 0 only re-samples. 0.01 did best of 0.01, 0.03 and 0.1 on an earlier
+            `mini` with a seed that no table reports (within noise).
         text_ratio, image_ratio: shares of the tokens whose latents move; the model's own where not given.
         sigma: of the gaussian perturbation, in units of the latents.
         baseline: compare rewards with the other samples (or, for one, with earlier ones).
