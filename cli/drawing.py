@@ -124,9 +124,11 @@ def open_crew_of(settings: Settings, prepare: Prepare | None = None) -> Iterator
         return
     from milr.cluster import open_crew
 
-    where = {"workers": settings["workers"], "cpus_per_worker": settings["cpus_per_worker"]}
-    load_there = partial(load_in_worker, settings, prepare)
-    with open_crew(load_there, settings["ray"] or None, device=settings["device"], **where) as crew:
+    options = settings.plugin_options("reward").values()
+    given = {name: settings[name] for name in ("device", "workers", "cpus_per_worker")} | {
+        "variables": [value for each in options for name, value in each.items() if name.endswith("_variable")]
+    }
+    with open_crew(partial(load_in_worker, settings, prepare), settings["ray"] or None, **given) as crew:
         yield crew
 
 

@@ -123,6 +123,7 @@ class Http(Reward):
         self.range, self.target, self.needs = served.range, served.target, served.needs
         self.licence, self.size_mb = served.licence, served.size_mb
         self.kin = served.kin or frozenset({f"{self.scheme}:{address}"})
+        self._accepted: set[bytes] = set()  # what `check` asked; an evaluation asks again for each row of its table
 
     def check(self, prompt: Prompt) -> None:
         """Ask the server; errors as of the critic that is served.
@@ -130,11 +131,15 @@ class Http(Reward):
         Raises:
             UsageError: the server cannot be asked.
         """
+        question = check_request([prompt])
+        if question in self._accepted:
+            return
         try:
-            self._ask_again("POST", "check", check_request([prompt]))
+            self._ask_again("POST", "check", question)
         except RefusedError as error:
             kind = PromptError if error.status == CANNOT_BE_SCORED else UsageError
             raise kind(str(error)) from error
+        self._accepted.add(question)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
         requests = list(batches(list(zip(images, prompts, strict=True)), self._batch))

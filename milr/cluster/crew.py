@@ -10,7 +10,7 @@ machines. A driver whose cluster loses its head ends with it; the run folder goe
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +37,7 @@ def open_crew(
     workers: int | None = None,
     cpus_per_worker: int | None = None,
     device: str = "auto",
+    variables: Collection[str] = (),
 ) -> Iterator[Crew]:
     """Workers on a Ray cluster until the end of the block; they start when there is something to search.
 
@@ -46,6 +47,7 @@ def open_crew(
         workers: how many; as many as there is room for when not given.
         cpus_per_worker: CPUs of each, and so its threads; its part of the node's beside a GPU, 1 elsewhere.
         device: "auto" (one GPU for each worker where the cluster has any), "cuda" or "cpu".
+        variables: environment variables that workers need as they are here, beside those that `Home` carries anyway.
 
     Raises:
         UsageError: Ray is not installed, there is no cluster, or it has no room for the workers.
@@ -61,7 +63,7 @@ def open_crew(
                 f"there is room for {share.room} workers of {share} each, not for {workers or 1}; "
                 "give fewer --workers or --cpus-per-worker."
             )
-        crew = Crew(ray, load, share, workers or share.room)
+        crew = Crew(ray, load, Home.of_driver(variables), share, workers or share.room)
         try:
             yield crew
         finally:
@@ -94,9 +96,9 @@ class Crew:
         size: how many there are at most.
     """
 
-    def __init__(self, ray: Any, load: Load, share: Share, size: int) -> None:
+    def __init__(self, ray: Any, load: Load, home: Home, share: Share, size: int) -> None:
         self.share, self.size = share, size
-        self._ray = ray
+        self._ray, self._home = ray, home
         self._load = ray.cloudpickle.dumps(load)
         self._members: list[_Member] = []
         self._bad_starts = 0  # one after another
@@ -170,7 +172,7 @@ class Crew:
         """So many members, those included that replace the dead."""
         make = self._ray.remote(Worker).options(num_cpus=self.share.cpus, num_gpus=self.share.gpus)
         for _ in range(wanted - len(self._members)):
-            actor = make.remote(Home.of_driver(), self.share.cpus)
+            actor = make.remote(self._home, self.share.cpus)
             self._members.append(_Member(actor, actor.place.remote()))
 
     def _let_go(self, member: _Member) -> None:

@@ -11,8 +11,8 @@ import pickle
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from milr.search import refine
 
 Load = Callable[[str], tuple[UnifiedModel, Reward]]
 
+_CARRIED = ("MILR_", "OPENAI_", "HF_TOKEN", "HF_ENDPOINT")  # what names of variables begin with
+
 
 @dataclass(frozen=True)
 class Home:
@@ -36,21 +38,33 @@ class Home:
     Attributes:
         folder: the driver's, against which its paths are meant.
         path: what the driver imports from.
+        variables: of the driver's environment, keys among them; never shown.
     """
 
     folder: str
     path: Sequence[str]
+    variables: Mapping[str, str] = field(repr=False)
 
     @staticmethod
-    def of_driver() -> Home:
-        """Where this process stands."""
-        return Home(str(Path.cwd()), [str(Path(entry).absolute()) for entry in sys.path])
+    def of_driver(variables: Collection[str] = ()) -> Home:
+        """Where this process stands.
+
+        Args:
+            variables: names of environment variables that count beside milr's own and those of hubs and endpoints.
+        """
+        named = {name: it for name, it in os.environ.items() if name in variables or name.startswith(_CARRIED)}
+        return Home(str(Path.cwd()), [str(Path(entry).absolute()) for entry in sys.path], named)
 
     def enter(self) -> None:
-        """Stand where the driver stands; on another machine, as far as the same folders are there."""
+        """Stand where the driver stands; on another machine, as far as the same folders are there.
+
+        Variables that the machine has keep its values.
+        """
         if Path(self.folder).is_dir():
             os.chdir(self.folder)
         sys.path.extend(entry for entry in self.path if entry not in sys.path)
+        for name, value in self.variables.items():
+            os.environ.setdefault(name, value)
 
 
 @dataclass(frozen=True)

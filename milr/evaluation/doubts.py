@@ -21,7 +21,7 @@ def doubts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
     judged = [row for row in others if judge in row.facts.judges]
     return [
         *_budgets(others, reference),
-        *(_other_judge(row, reference, judge) for row in others if row not in judged),
+        *_other_judges([row for row in others if row not in judged], reference, judge),
         *_unlike("resolutions", others, reference, _resolution),
         *_unlike("pictures per prompt", others, reference, lambda row: str(row.results.images_per_prompt)),
         *_unlike("figures", others, reference, lambda row: row.results.figures[0].name),
@@ -67,12 +67,17 @@ def _budget(row: Row) -> str:
     return decoded if allowed is None else f"{decoded} of {allowed} allowed"
 
 
-def _other_judge(row: Row, reference: Row, judge: Judge) -> str:
-    theirs = ", ".join(f"{it['name']} {it['version']}" for it in row.facts.judges)
-    return (
-        f"{row.label} was judged by {theirs}, {reference.label} by {judge['name']} {judge['version']}: not compared; "
-        "judge both by one."
-    )
+def _other_judges(others: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
+    """One line for all that were judged by the same others."""
+    by_judges: dict[str, list[str]] = {}
+    for row in others:
+        theirs = ", ".join(f"{it['name']} {it['version']}" for it in row.facts.judges)
+        by_judges.setdefault(theirs, []).append(row.label)
+    ours = f"{reference.label} by {judge['name']} {judge['version']}"
+    return [
+        f"judges differ: {', '.join(labels)} by {theirs}, but {ours}: not compared; judge all by one."
+        for theirs, labels in by_judges.items()
+    ]
 
 
 def _resolution(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, JanusForConditionalGeneratio
 from transformers.utils.hub import cached_file
 
 from milr.errors import ModelError, UsageError
+from milr.hub import hub_or_cache
 from milr.models.base import ModelFacts, UnifiedModel
 from milr.models.eyes import Preprocessing
 from milr.models.janus import Janus, Templates
@@ -174,11 +175,16 @@ def _read_json(source: str, name: str, revision: str | None) -> dict[str, Any]:
 
 @contextmanager
 def _readable_errors(source: str) -> Iterator[None]:
-    """Turns what transformers raises over a bad checkpoint into one line."""
+    """Turns what transformers raises over a bad checkpoint, or one that it cannot fetch, into one line."""
     try:
-        yield
+        with nullcontext() if Path(source).is_dir() else hub_or_cache():
+            yield
     except ModelError:
         raise
+    except ConnectionError as error:
+        raise ModelError(
+            f"cannot load {source!r}: {error}. Fetch it where there is a network, and give its folder: --model FOLDER."
+        ) from error
     except (SafetensorError, EOFError) as error:
         raise ModelError(f"the weights in {source!r} are truncated or damaged: {error}.") from error
     except json.JSONDecodeError as error:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from milr.errors import PromptError, UsageError
+from milr.hub import hub_or_cache
 from milr.quiet import quiet
 from milr.rewards import one_line
 
@@ -29,6 +30,7 @@ _EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
 _WHOLE = 64 * 2**20  # bytes; of a larger file only samples are hashed, so that a version costs no minutes
 _END = 2**18  # bytes of a sample
 _SAMPLES = 64  # the first and the last are the file's ends
+_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Weights:
 
     @property
     def kin(self) -> frozenset[str]:
-        """What they are called, in whichever critic: the hub's name without a revision, or the folder."""
+        """What they are called, in whichever critic: the hub's name without a revision, or `folder_name`."""
         return frozenset({folder_name(self.folder) if self.folder else self.source})
 
     @cached_property
@@ -126,7 +128,8 @@ class Weights:
             UsageError: instead of it.
         """
         try:
-            yield
+            with nullcontext() if self.folder else hub_or_cache():
+                yield
         except UsageError:
             raise
         except ImportError as error:
@@ -196,25 +199,40 @@ def missing_package(reward: str, error: ImportError) -> UsageError:
 
 
 def folder_name(folder: Path) -> str:
-    """What the weights in a folder are called: those that ship with milr by their name, others by their whole path."""
+    """What the weights in a folder are called, the same for every copy of them on every machine.
+
+    Those that ship with milr have a name, and so have those in the hub's cache; others are called by their content, and
+    a folder without weights by its path.
+    """
     folder = folder.resolve()
-    return folder.name if folder.parent == _EMBEDDED else str(folder)
+    if folder.parent == _EMBEDDED:
+        return folder.name
+    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
+        return folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)
+    contents = {_file_hash(file) for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file()}
+    return f"weights {_short(sorted(contents))}" if contents else str(folder)
 
 
 def content_hash(folder: Path) -> str:
     """Twelve digits that change with the files of a folder; of very large files, with their size and some samples."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size} ".encode())
-        with file.open("rb") as content:
-            if size <= _WHOLE:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-            else:
-                for place in range(_SAMPLES):
-                    content.seek(place * (size - _END) // (_SAMPLES - 1))
-                    digest.update(content.read(_END))
-    return digest.hexdigest()[:12]
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return _short(f"{file.name} {_file_hash(file)}" for file in files)
+
+
+def _file_hash(file: Path) -> str:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        if size <= _WHOLE:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+        digest = hashlib.sha256(str(size).encode())
+        for place in range(_SAMPLES):
+            content.seek(place * (size - _END) // (_SAMPLES - 1))
+            digest.update(content.read(_END))
+    return digest.hexdigest()
+
+
+def _short(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def half_on_gpu(device: str) -> torch.dtype:

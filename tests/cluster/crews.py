@@ -16,7 +16,7 @@ from PIL import Image
 from milr import load_model
 from milr.cluster import open_crew
 from milr.cluster.worker import Load
-from milr.errors import UnknownNameError
+from milr.errors import UnknownNameError, UsageError
 from milr.events import Event, Finished, Stepped
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
@@ -41,6 +41,11 @@ def load_mortal(folder: str, graves: str, times: int, device: str) -> tuple[Unif
 def load_nothing(device: str) -> tuple[UnifiedModel, Reward]:
     """Refuses."""
     raise UnknownNameError("model", "nothing", ["mini"])
+
+
+def load_telling(variables: Sequence[str], device: str) -> tuple[UnifiedModel, Reward]:
+    """Says what stands in a worker's environment."""
+    raise UsageError(f"here are {[os.environ.get(name) for name in variables]}.")
 
 
 class Mortal(Reward):

@@ -23,7 +23,7 @@ from milr.errors import RunError, UsageError
 from milr.events import Event, Stepped
 from milr.search import refine
 
-from .crews import OPTIONS, PROMPTS, histories, load_bright, load_mortal, load_nothing, pictures
+from .crews import OPTIONS, PROMPTS, histories, load_bright, load_mortal, load_nothing, load_telling, pictures
 
 ray = pytest.importorskip("ray")
 
@@ -175,6 +175,15 @@ def test_a_model_that_does_not_load_is_one_line(crew: Crew) -> None:
         pytest.raises(RunError, match=r"the worker on .* cannot load: unknown model 'nothing'\. .*mini"),
     ):
         list(others.refine(PROMPTS))
+
+
+def test_keys_that_a_node_lacks_come_with_the_search(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MILR_JUDGE_KEY", "MY_KEY", "MY_OTHER_KEY"):  # the nodes were started before
+        monkeypatch.setenv(name, f"that of {name}")
+    load = partial(load_telling, ["MILR_JUDGE_KEY", "MY_KEY", "MY_OTHER_KEY"])
+    told = r"cannot load: here are \['that of MILR_JUDGE_KEY', 'that of MY_KEY', None\]"
+    with open_crew(load, workers=1, variables=["MY_KEY"]) as crew, pytest.raises(RunError, match=told):
+        crew.assemble()
 
 
 def test_a_search_that_kills_every_worker_ends_the_run_with_one_line(

@@ -153,10 +153,13 @@ def test_the_held_out_judge_can_be_asked(tmp_path: Path) -> None:
 
 def test_another_judge_or_another_version_of_it_is_never_compared(tmp_path: Path) -> None:
     make_run(tmp_path / "a", scores_of(90))
-    make_run(tmp_path / "b", scores_of(10), replace(FACTS, row="other", judge={"name": "geneval-hf", "version": "2"}))
-    found = compare([tmp_path / "a", tmp_path / "b"])
-    assert (found.rows[1].refused, found.rows[1].difference) == ("other judge", None)
-    assert warning(found, "other was judged by geneval-hf 2, milr by geneval-hf 1: not compared")
+    for row in ("other", "another"):
+        make_run(tmp_path / row, scores_of(10), replace(FACTS, row=row, judge={"name": "geneval-hf", "version": "2"}))
+    found = compare([tmp_path / "a", tmp_path / "other", tmp_path / "another"])
+    assert [(it.refused, it.difference) for it in found.rows[1:]] == [("other judge", None)] * 2
+    assert warning(found, "judges differ") == (
+        "judges differ: other, another by geneval-hf 2, but milr by geneval-hf 1: not compared; judge all by one."
+    )
     assert "| other judge" in format_comparison(found)
     assert "nothing was compared." in format_comparison(found)
 

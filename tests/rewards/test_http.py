@@ -114,6 +114,17 @@ def test_prompts_are_checked_there() -> None:
             critic.check(Prompt("plain"))
 
 
+def test_a_prompt_is_checked_there_once() -> None:
+    described = http("200 OK", json.dumps(description_record(Redness(), __version__)).encode())
+    with answering(described, http("200 OK", b"{}"), http("422 Unprocessable", b'{"error": "no"}')) as (address, asked):
+        critic = Http(address=address, retries=0)
+        for _ in range(3):
+            critic.check(wished("a")[0])
+        with pytest.raises(PromptError):
+            critic.check(wished("b")[0])
+    assert len(asked) == 3
+
+
 def test_a_request_that_is_too_large_is_halved_until_it_fits() -> None:
     served = Redness()
     with serving(served, most_bytes=2_000) as address:

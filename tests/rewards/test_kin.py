@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,26 @@ def test_a_judge_is_kin_of_what_the_endpoint_serves() -> None:
     assert Judge(address="wise", cache="none", model="Qwen/Qwen3-VL-8B-Instruct").kin == SoftTifa().kin
 
 
-def test_a_folder_is_called_by_its_path_wherever_one_stands(
+def test_a_folder_is_called_by_its_weights_wherever_they_lie(
     clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(clip_folder.parent)
-    assert Clip(model=clip_folder.name).kin == ClipScore(model=str(clip_folder)).kin == {str(clip_folder.resolve())}
+    copy = shutil.copytree(clip_folder, tmp_path / "copy")
+    (copy / "README.md").write_text("another day")
+    named = Clip(model=clip_folder.name).kin
+    assert named == ClipScore(model=str(clip_folder)).kin == Clip(model=str(copy)).kin
+    assert not any(str(clip_folder) in name for name in named)
+    (weights,) = copy.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert Clip(model=str(copy)).kin != named
+
+
+def test_shipped_weights_and_those_of_the_hub_have_a_name(tmp_path: Path) -> None:
     assert Clip(model="scenes-clip").kin == {"scenes-clip"}
-    assert BlipVqa(model=str(tmp_path)).kin == {str(tmp_path.resolve())}
+    cached = tmp_path / "models--Qwen--Qwen3-VL-8B-Instruct" / "snapshots" / "0123456"
+    cached.mkdir(parents=True)
+    assert VqaScore(model=str(cached)).kin == SoftTifa().kin
+    assert BlipVqa(model=str(tmp_path)).kin == {str(tmp_path.resolve())}, "it holds no weights"
 
 
 def test_a_critic_of_several_is_kin_of_all_of_them() -> None:

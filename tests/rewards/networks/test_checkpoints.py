@@ -74,13 +74,10 @@ def test_what_is_neither_a_folder_nor_a_hub_id_is_refused() -> None:
         Weights("pickscore", "./nowhere", option="processor").model(CLIPModel, "cpu")
 
 
-def test_weights_that_cannot_be_fetched_are_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*_: object, **__: object) -> None:
-        raise ConnectionError("no route.\nretried")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", no_network)
-    with pytest.raises(UsageError, match=r"cannot load owner/name: no route\. .*--set reward\.hps\.model=FOLDER"):
-        Weights("hps", "owner/name").file("weights.pt")
+def test_whatever_a_library_says_becomes_one_line() -> None:
+    expected = pytest.raises(UsageError, match=r"cannot load owner/name: no room\. .*--set reward\.hps\.model=FOLDER")
+    with expected, Weights("hps", "owner/name").explained():
+        raise RuntimeError("no room.\ntraced")
 
 
 def test_a_missing_package_is_named() -> None:
