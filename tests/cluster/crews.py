@@ -6,7 +6,8 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,16 @@ def load_bright(folder: str, device: str) -> tuple[UnifiedModel, Reward]:
     return model, load_reward("brightness", model)
 
 
-def load_mortal(folder: str, graves: str, times: int, device: str) -> tuple[UnifiedModel, Reward]:
+def load_mortal(folder: str, graves: str, times: str, device: str) -> tuple[UnifiedModel, Reward]:
     """With the same critic, over which workers die."""
     model, bright = load_bright(folder, device)
-    return model, Mortal(bright, Path(graves), times)
+    return model, Mortal(bright, Path(graves), int(times))
+
+
+def load_waiting(folder: str, gate: str, device: str) -> tuple[UnifiedModel, Reward]:
+    """With the same critic, which says nothing until there is a file."""
+    model, bright = load_bright(folder, device)
+    return model, Waiting(bright, Path(gate))
 
 
 def load_nothing(device: str) -> tuple[UnifiedModel, Reward]:
@@ -67,6 +74,20 @@ class Mortal(Reward):
         return self.inner.score(images, prompts)
 
 
+class Waiting(Reward):
+    """Scores as another critic does, once a file is there."""
+
+    name, version = "waiting", "1"
+
+    def __init__(self, inner: Reward, gate: Path) -> None:
+        self.inner, self.gate = inner, gate
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> list[Score]:
+        while not self.gate.exists():
+            time.sleep(0.01)
+        return self.inner.score(images, prompts)
+
+
 def histories(events: Iterable[Event]) -> dict[tuple[str, int], list[Any]]:
     """All that happened to each search, but for how long it took; without the starts, which a death repeats."""
     told: dict[tuple[str, int], list[Any]] = {}
@@ -95,16 +116,17 @@ def _drawn(event: Stepped) -> list[Any]:
     return [each, [score.value for score in event.step.scores], best.reward, best.reasoning, best.image.tobytes()]
 
 
-def main(load: Load, out: Path) -> None:
-    """Searches on a cluster of its own; says what it hears and who is at work, and leaves the events in a file."""
+def main(load: Load, out: Path, address: str | None, workers: int) -> None:
+    """Searches on a cluster; says what it hears and who is at work, and leaves the events in a file."""
     events = []
-    with open_crew(load, workers=1) as crew:
-        for event in crew.refine(PROMPTS[:2], **OPTIONS):
+    with open_crew(load, address, workers=workers) as crew:
+        for event in crew.refine(PROMPTS[: 2 * workers], **OPTIONS):
             events.append(event)
             print(type(event).__name__, *crew.process_ids, flush=True)
     out.write_bytes(pickle.dumps(events))
 
 
 if __name__ == "__main__":
-    folder, graves, times, out = sys.argv[1:]
-    main(partial(load_mortal, folder, graves, int(times)), Path(out))
+    out, address, workers, name, *arguments = sys.argv[1:]
+    loads: dict[str, Callable[..., Any]] = {"mortal": load_mortal, "waiting": load_waiting}
+    main(partial(loads[name], *arguments), Path(out), address or None, int(workers))

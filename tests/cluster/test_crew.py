@@ -191,7 +191,7 @@ def test_a_search_that_kills_every_worker_ends_the_run_with_one_line(
 ) -> None:
     crew.dismiss()
     with (
-        open_crew(partial(load_mortal, str(tiny_model), str(graves), 99), workers=1) as others,
+        open_crew(partial(load_mortal, str(tiny_model), str(graves), "99"), workers=1) as others,
         pytest.raises(RunError, match=r"3 workers died one after another before a step of '.*' was done") as caught,
     ):
         list(others.refine(PROMPTS[1:2], **OPTIONS))
@@ -207,7 +207,7 @@ def driver(tiny_model: Path, plugin_folder: Path, graves: Path, tmp_path: Path) 
     with ExitStack() as processes:
 
         def start(deaths: int) -> subprocess.Popen[str]:
-            arguments = [str(tiny_model), str(graves), str(deaths), str(tmp_path / "events")]
+            arguments = [str(tmp_path / "events"), "", "1", "mortal", str(tiny_model), str(graves), str(deaths)]
             command = [sys.executable, "-m", "tests.cluster.crews", *arguments]
             pipe = subprocess.PIPE
             process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
