@@ -74,7 +74,7 @@ class GenEval2(Benchmark):
         return {folder / "image_paths.json": json.dumps(paths, indent=1).encode() for folder, paths in maps.items()}
 
     def roles(self, facts: ModelFacts | None) -> Roles:
-        """The judge is a Qwen3-VL, so neither of the others is: they would share its blind spots."""
+        """The held-out judge is no Qwen, as the judge is; the critic has other weights, but grew from an older one."""
         return Roles(Role("soft-tifa"), Role("unified-reward"), Role("blip-vqa"))
 
 

@@ -139,8 +139,9 @@ def _protocol(settings: Settings, benchmark: Benchmark, judges: Judges, loaded: 
     name = settings["protocol"]
     if name is None:
         return {"name": "custom"}
-    changed = departures(name, settings.values, benchmark)
-    if judges.judge.name != benchmark.roles(loaded.model.facts).judge.name:
+    judge = benchmark.roles(loaded.model.facts).judge
+    changed = departures(name, settings.values, settings.deciding_options(), benchmark, judge)
+    if judges.judge.name != judge.name:
         changed["judge"] = judges.judge.name
     if is_oracle(name) and not is_kin(loaded.reward.kin, judges.judge):
         changed["reward"] = " + ".join(loaded.critics)

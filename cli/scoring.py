@@ -160,7 +160,7 @@ def _facts(
     if made is None:
         return facts
     searched = made.facts.row not in UNSEARCHED
-    kin = (made.facts.critic or {}).get("kin", ())
+    kin = made.facts.critic["kin"] if made.facts.critic else ()
     return replace(
         made.facts,
         made_by="score",

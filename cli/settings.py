@@ -78,6 +78,10 @@ class Settings:
             kept = {name: value for name, value in kept.items() if not name.startswith("method.")}
         return Settings(kept | values, self.said)
 
+    def deciding_options(self) -> Layer:
+        """Plugin options that decide a picture or a number, by name: "judge.vqascore.model"."""
+        return {name: value for name, value in self.values.items() if "." in name and not _is_incidental(name)}
+
     def plugin_options(self, kind: str) -> dict[str, dict[str, Any]]:
         """Options of the plugins of a kind ("method", "reward", "judge"), by plugin name."""
         options: dict[str, dict[str, Any]] = {}
@@ -195,12 +199,13 @@ def _has_address(text: str) -> bool:
 
 def _decides(name: str) -> bool:
     """Whether a plugin option decides pictures."""
-    if "." not in name:
-        return False
+    return "." in name and split_key(name)[0] != "judge" and not _is_incidental(name)
+
+
+def _is_incidental(name: str) -> bool:
+    """Whether a plugin option says no more than where and how fast."""
     kind, plugin, option = split_key(name)
-    if kind == "judge":
-        return False
-    return option not in getattr(plugins.find(SET_KINDS[kind], plugin).load(), "incidental", ())
+    return option in getattr(plugins.find(SET_KINDS[kind], plugin).load(), "incidental", ())
 
 
 def _is_for_another_method(key: str, method: str) -> bool:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from milr.models.base import ModelFacts
 
 OPENAI = "https://api.openai.com/v1"
+
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # GPT-4o of May and of November are kin
 LONGEST_REASON = 160  # characters
 
 
@@ -114,7 +116,7 @@ class Judge(Reward):
                 raise UsageError(f"reward.judge.{option} is at least {least}, not {given}.")
         self._preset = PRESETS[address or preset]
         self._model = model or self._preset.model
-        self.kin = frozenset({self._model})
+        self.kin = frozenset({_SNAPSHOT.sub("", self._model)})
         self._host = _host(url)
         self._concurrency = concurrency
         self._limits = {

@@ -27,11 +27,12 @@ class Redness(Reward):
 
     name, version, range, channel = "redness", "1", (0.0, 1.0), 0
 
-    def __init__(self, *, facts=None, device="cpu"):
-        pass
+    def __init__(self, *, facts=None, device="cpu", power: float = 1.0):
+        self.power = power
 
     def score(self, images, prompts):
-        return [Score(float(np.asarray(image)[..., self.channel].mean()) / 255) for image in images]
+        means = [float(np.asarray(image)[..., self.channel].mean()) / 255 for image in images]
+        return [Score(mean**self.power) for mean in means]
 
 
 class Greenness(Redness):

@@ -16,7 +16,17 @@ from milr.evaluation.figures import figures_by
 from milr.evaluation.results import REFERENCE
 from milr.evaluation.rows import Row, read_rows
 from milr.evaluation.statistics import DIGITS, Difference, Estimate, over_seeds, paired_differences, resample
-from milr.evaluation.tables import ORACLE, ORACLE_NOTE, format_difference, format_interval, format_number, markdown
+from milr.evaluation.tables import (
+    INCOMPLETE_NOTE,
+    ORACLE_NOTE,
+    UNCORRECTED,
+    format_difference,
+    format_interval,
+    format_number,
+    incomplete,
+    markdown,
+    marks,
+)
 from milr.run_files import Record
 
 OTHER_JUDGE = "other judge"
@@ -144,7 +154,7 @@ def format_comparison(comparison: Comparison) -> str:
             compared.row.label,
             ", ".join("?" if seed is None else str(seed) for seed in compared.row.seeds),
             format_number(compared.row.images_decoded, 1),
-            format_interval(compared.estimate) + (f" {ORACLE}" if compared.oracle else ""),
+            format_interval(compared.estimate) + marks(compared.oracle, _is_incomplete(compared, comparison)),
             _difference_cell(compared),
         ]
         for compared in comparison.rows
@@ -217,12 +227,18 @@ def _compared(row: Row, reference: Row, judge: Mapping[str, str]) -> ComparedRow
     )
 
 
+def _is_incomplete(compared: ComparedRow, comparison: Comparison) -> bool:
+    return any(incomplete(entry.results, comparison.judge["name"]) for entry in compared.row.entries)
+
+
 def _difference_cell(compared: ComparedRow) -> str:
     return compared.refused or format_difference(compared.difference)
 
 
 def _notes(comparison: Comparison) -> list[str]:
     notes = [ORACLE_NOTE] if any(compared.oracle for compared in comparison.rows) else []
+    lacking = any(_is_incomplete(compared, comparison) for compared in comparison.rows)
+    notes += [INCOMPLETE_NOTE] if lacking else []
     judge = comparison.judge
     notes.append(f"{comparison.benchmark}, judge {judge['name']}, version {judge['version']}.")
     return [*notes, _count(sum(it.difference is not None for it in comparison.rows), comparison.reference)]
@@ -232,5 +248,5 @@ def _count(comparisons: int, reference: str) -> str:
     if comparisons == 0:
         return "nothing was compared."
     many = "1 comparison" if comparisons == 1 else f"{comparisons} comparisons"
-    uncorrected = "; the intervals are not corrected for their number" if comparisons > 1 else ""
-    return f"{many} with {reference}, paired by prompt, 95 % bootstrap intervals{uncorrected}."
+    uncorrected = f"; {UNCORRECTED}" if comparisons > 1 else "."
+    return f"{many} with {reference}, paired by prompt, 95 % bootstrap intervals{uncorrected}"

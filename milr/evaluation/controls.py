@@ -3,7 +3,7 @@
 base               the model draws from the prompt alone: no reasoning, no search
 reason-only        the model reasons, then draws: the first picture of every search
 best-of-n          fresh pictures, nothing learned, stopping where the method stops
-resample           the method's latents with a learning rate of zero
+resample           nothing learned: the latents of the best first picture stay in place, the rest is drawn again
 random-direction   the method's steps in random directions
 
 Each is a run folder of its own in the folder of the run.

@@ -8,7 +8,7 @@ from milr.evaluation.controls import UNSEARCHED, most_pictures
 from milr.evaluation.figures import figures_by
 from milr.evaluation.rows import Entry, Row
 from milr.evaluation.statistics import Seed, common_seeds, paired_differences
-from milr.evaluation.tables import few_prompts, format_protocol, losses
+from milr.evaluation.tables import format_protocol, losses, narrow_intervals
 
 BUDGET_TOLERANCE = 0.05  # of the reference's pictures
 
@@ -30,7 +30,7 @@ def doubts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
         *(line for row in judged for line in _prompts(row, reference, judge)),
         *_oracles([row for row in rows if judge in row.facts.judges], judge),
         *_data(rows),
-        *few_prompts([row.results for row in judged], judge["name"]),
+        *narrow_intervals([row.results for row in judged], judge["name"]),
         *(line for row in rows for entry in row.entries for line in _incomplete(entry, row, judge)),
     ]
 

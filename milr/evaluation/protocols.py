@@ -4,7 +4,7 @@
                judge: an oracle
     official   as the benchmark is meant: its own number of pictures a prompt, and a critic that is no kin of the judge
 
-Options given beside a protocol override it; results name them with the protocol.
+Options given beside a protocol override it; results name with the protocol all that makes a number another one.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from milr.evaluation.contract import Benchmark
+from milr.evaluation.contract import Benchmark, Role
 from milr.presets import PAPER
 from milr.prompts import Prompt
+from milr.rewards import parse_reward
+
+# What nobody asked for, in either.
+_WHOLE: dict[str, Any] = {"limit": None, "categories": None}
+_PLAIN: dict[str, Any] = {
+    "budget": None,
+    "target": None,
+    "combine": "sum",
+    "normalise": [],
+    "gate": [],
+    "quantize": None,
+}
 
 PROTOCOLS: dict[str, dict[str, Any]] = {"paper": {**PAPER, "images": 1}, "official": {}}
 
@@ -24,10 +36,26 @@ def is_oracle(protocol: str | None) -> bool:
     return protocol == "paper"
 
 
-def departures(protocol: str, settings: Mapping[str, Any], benchmark: Benchmark) -> dict[str, Any]:
-    """The settings that are not the protocol's, by option name."""
-    own = {"images": benchmark.images_per_prompt, **PROTOCOLS[protocol]}
-    return {name: settings[name] for name, value in own.items() if settings.get(name, value) != value}
+def departures(
+    protocol: str, settings: Mapping[str, Any], plugin_options: Mapping[str, Any], benchmark: Benchmark, judge: Role
+) -> dict[str, Any]:
+    """What is not the protocol's, by option name.
+
+    Args:
+        settings: of the run, by option name.
+        plugin_options: those of methods, critics and judges that decide a number, by name: "method.milr.lr".
+        judge: the benchmark's own, which in an oracle's protocol is the critic as well.
+    """
+    own = {"images": benchmark.images_per_prompt, **_WHOLE, **PROTOCOLS[protocol]}
+    kinds = ["judge"]
+    if is_oracle(protocol):
+        own |= _PLAIN
+        kinds += ["method", "reward"]
+    changed = {name: settings[name] for name, value in own.items() if settings.get(name, value) != value}
+    plugin = parse_reward(judge.critic).plugin
+    own |= {f"{kind}.{plugin}.{name}": it for kind in ("judge", "reward") for name, it in judge.options.items()}
+    others = {name: value for name, value in plugin_options.items() if name.partition(".")[0] in kinds}
+    return changed | {name: value for name, value in others.items() if name not in own or own[name] != value}
 
 
 def paper_targets(benchmark: Benchmark, prompts: Sequence[Prompt]) -> Mapping[str, float]:

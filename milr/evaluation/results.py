@@ -32,7 +32,7 @@ from milr.run_files import Record, to_json, write_file
 RESULTS_FILE = "results.json"
 REFERENCE = "best-of-n"  # the control that every other row is measured against
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,8 @@ def _facts_of(record: Record) -> RunFacts:
     for mapping in (facts.model or {}, facts.critic or {}, facts.settings, changed, *facts.data.values()):
         if not isinstance(mapping, dict):
             raise TypeError(f"{mapping!r} is no mapping")
-    for name in (facts.benchmark, facts.row, facts.protocol["name"]):
+    kin = facts.critic["kin"] if facts.critic else []
+    for name in (facts.benchmark, facts.row, facts.protocol["name"], *kin):
         if not isinstance(name, str):
             raise TypeError(f"{name!r} is no name")
     if type(facts.seed) not in (int, type(None)):

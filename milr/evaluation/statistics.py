@@ -5,7 +5,8 @@ interval comes from prompts drawn again within each tag, so the pictures and the
 draws depend on the tag and its numbers alone: the same data gives the same interval, in whatever order it comes.
 
 Of one prompt nothing can be drawn again: a figure in which a tag of a single prompt counts has no interval, and no
-difference is ever called by it; nor by one over fewer than `FEW` prompts of a tag, which is too narrow.
+difference is ever called by it. Nor is one over fewer than `FEW` prompts of a tag, whose interval is too narrow; one
+that rests on fewer than `DISCORDANT` prompts, which no exact test would call; or one that lacks a tag of its figure.
 
 All results are rounded to six digits; what is smaller is the arithmetic's.
 """
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 FEW = 10  # prompts: 18 % too narrow, as 1.96 sqrt(9/10) is against 2.26 of Student's t
-BETTER, WORSE, SAME, TOO_FEW = "better", "worse", "not distinguishable", "too few prompts"
+DISCORDANT = 6  # prompts that differ: were all six better by chance, a sign test says p = 2 / 2^6 = .03; of five, .06
+BETTER, WORSE, SAME, TOO_FEW, PARTIAL = "better", "worse", "not distinguishable", "too few prompts", "not of all tags"
 
 _QUANTILES = (0.025, 0.975)
 _CHUNK = 1_000  # resamples that are in memory together
@@ -68,17 +70,25 @@ class Difference:
         estimate: of the difference.
         prompts: that both rows have, in the tags that count.
         fewest: of them, in one tag.
+        differing: of them, those in which the rows are not alike.
+        whole: every tag that counts has some.
     """
 
     estimate: Estimate
     prompts: int
     fewest: int
+    differing: int
+    whole: bool = True
 
     @property
     def verdict(self) -> str:
         """What may be said of it: better or worse only where the interval excludes zero and can be trusted."""
+        if not self.whole:
+            return PARTIAL
         if self.fewest < FEW:
             return TOO_FEW
+        if self.differing < DISCORDANT:
+            return SAME
         if self.estimate.low is not None and self.estimate.low > 0:
             return BETTER
         if self.estimate.high is not None and self.estimate.high < 0:
@@ -88,7 +98,8 @@ class Difference:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Difference:
         """The inverse of `to_record`; TypeError or KeyError for anything else."""
-        return cls(Estimate.from_record(record), int(record["prompts"]), int(record["fewest"]))
+        prompts, fewest, differing = (int(record[name]) for name in ("prompts", "fewest", "differing"))
+        return cls(Estimate.from_record(record), prompts, fewest, differing, bool(record["whole"]))
 
     def to_record(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -96,6 +107,8 @@ class Difference:
             **self.estimate.to_record(),
             "prompts": self.prompts,
             "fewest": self.fewest,
+            "differing": self.differing,
+            "whole": self.whole,
             "verdict": self.verdict,
         }
 
@@ -106,11 +119,13 @@ class TagMeans:
 
     Attributes:
         prompts: by tag.
+        differing: by tag, prompts whose number is not zero.
         means: by tag.
         draws: by tag, [RESAMPLES]; a tag of one prompt has none.
     """
 
     prompts: Mapping[str, int]
+    differing: Mapping[str, int]
     means: Mapping[str, float]
     draws: Mapping[str, NDArray[np.float64]]
 
@@ -133,15 +148,18 @@ class TagMeans:
     def difference(self, weights: Mapping[str, float]) -> Difference | None:
         """A weighted sum of paired differences; None when no tag that counts has a prompt.
 
-        Tags without a common prompt drop out, and the weights of the others are scaled to the same sum.
+        Tags without a common prompt drop out, and the weights of the others are scaled to the same sum: a number to
+        look at, which is not called.
         """
-        kept = {tag: weight for tag, weight in weights.items() if weight and tag in self.means}
+        counting = {tag: weight for tag, weight in weights.items() if weight}
+        kept = {tag: weight for tag, weight in counting.items() if tag in self.means}
         if not kept:
             return None
-        scale = sum(weights.values()) / sum(kept.values())
+        scale = sum(counting.values()) / sum(kept.values())
         estimate = self.figure({tag: weight * scale for tag, weight in kept.items()})
         counts = [self.prompts[tag] for tag in kept]
-        return Difference(estimate, sum(counts), min(counts))
+        differing = sum(self.differing[tag] for tag in kept)
+        return Difference(estimate, sum(counts), min(counts), differing, whole=kept == counting)
 
 
 def over_pictures(
@@ -186,6 +204,7 @@ def resample(values: PerPrompt) -> TagMeans:
         by_tag.setdefault(key.tag, []).append(value)
     return TagMeans(
         {tag: len(members) for tag, members in by_tag.items()},
+        {tag: sum(_rounded(member) != 0 for member in members) for tag, members in by_tag.items()},
         {tag: _mean(members) for tag, members in by_tag.items()},
         {tag: _draws(tag, members) for tag, members in by_tag.items() if len(members) > 1},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from milr.evaluation.results import REFERENCE, Results, RunFacts
 from milr.evaluation.statistics import FEW, Difference, Estimate
@@ -10,7 +10,10 @@ from milr.run_files import to_json
 
 ORACLE = "*"  # behind a number of a judge that steered the search, or whose kin did
 ORACLE_NOTE = f"{ORACLE} oracle: the search was steered by this judge or by its kin."
+INCOMPLETE = "!"  # behind a number that not all pictures are in
+INCOMPLETE_NOTE = f"{INCOMPLETE} not of all pictures: what is not there or could not be judged is left out, as follows."
 NONE = "-"
+UNCORRECTED = "intervals and verdicts are not corrected for the number of comparisons."
 _JUDGES = ("judge", "held-out")  # in the order of `RunFacts.judges`
 
 
@@ -53,16 +56,40 @@ def format_tags(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
-def few_prompts(results: Iterable[Results], judge: str) -> list[str]:
-    """A line when the headline rests on tags of so few prompts that its interval is too narrow."""
-    few = {
-        tag: found.prompts
+def narrow_intervals(results: Iterable[Results], judge: str) -> list[str]:
+    """A line when the headline rests on tags of few prompts, and one when on tags whose prompts are all alike."""
+    counting = [
+        (tag, found)
         for row in results
         for tag, found in (row.judges[judge].tags if judge in row.judges else {}).items()
-        if 0 < found.prompts < FEW and row.figures[0].weights.get(tag)
-    }
-    listed = ", ".join(f"{tag} {prompts}" for tag, prompts in few.items())
-    return [f"tags of few prompts ({listed}): intervals over fewer than {FEW} are too narrow."] if few else []
+        if found.prompts and row.figures[0].weights.get(tag)
+    ]
+    few = {tag: found.prompts for tag, found in counting if found.prompts < FEW}
+    alike = {tag: found.prompts for tag, found in counting if tag not in few and is_alike(found.estimate)}
+    lines = []
+    if few:
+        lines.append(f"tags of few prompts ({_counts(few)}): intervals over fewer than {FEW} are too narrow.")
+    if alike:
+        lines.append(
+            f"tags whose prompts are all alike ({_counts(alike)}): intervals leave out that, for N prompts alike, "
+            "3 in N of others may be otherwise."
+        )
+    return lines
+
+
+def is_alike(estimate: Estimate) -> bool:
+    """Whether nothing varied among the prompts of an estimate."""
+    return estimate.value is not None and estimate.low == estimate.high is not None
+
+
+def incomplete(row: Results, judge: str) -> bool:
+    """Whether not all pictures of a row are in what a judge says of it."""
+    found = row.judges.get(judge)
+    return found is not None and bool(row.missing or found.failed or found.prompts_missing)
+
+
+def _counts(prompts: Mapping[str, int]) -> str:
+    return ", ".join(f"{tag} {count}" for tag, count in prompts.items())
 
 
 def losses(row: Results, label: str) -> list[str]:
@@ -94,11 +121,11 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_interval(estimate: Estimate, sign: str = "") -> str:
-    """A number and its interval, if it has one."""
+    """A number and its interval, if it has one: where nothing varied there is none to speak of."""
     if estimate.value is None:
         return NONE
     value = f"{estimate.value:{sign}.3f}"
-    if estimate.low is None or estimate.high is None:
+    if estimate.low is None or estimate.high is None or is_alike(estimate):
         return value
     return f"{value} [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
 
@@ -116,11 +143,16 @@ def format_protocol(facts: RunFacts) -> str:
 
 
 def _judged(row: Results, judge: str) -> str:
-    """The headline of a row by one of its judges, marked where the search was steered by it."""
+    """The headline of a row by one of its judges, with its marks."""
     result = row.judges.get(judge)
     if result is None:
         return NONE
-    return format_interval(result.headline) + (f" {ORACLE}" if row.facts.is_oracle(judge) else "")
+    return format_interval(result.headline) + marks(row.facts.is_oracle(judge), incomplete(row, judge))
+
+
+def marks(oracle: bool, lacking: bool) -> str:
+    """What stands behind a number of an oracle, and behind one that not all pictures are in."""
+    return (f" {ORACLE}" if oracle else "") + (f" {INCOMPLETE}" if lacking else "")
 
 
 def _tag(row: Results, judge: str, tag: str) -> str:
@@ -144,8 +176,11 @@ def _notes(results: Results) -> list[str]:
     if results.critic_figures and facts.critic:
         notes.append(f"critic {facts.critic['name']}: its own final reward, {results.figures[0].name}.")
     notes.append(_data(results))
-    notes += few_prompts(results.rows, facts.judge["name"])
-    return [*notes, *(note for row in results.rows for note in losses(row, row.facts.row))]
+    notes += narrow_intervals(results.rows, facts.judge["name"])
+    compared = sum(len(row.differences) for row in results.rows)
+    notes += [UNCORRECTED] if compared > 1 else []
+    lost = [note for row in results.rows for note in losses(row, row.facts.row)]
+    return [*notes, *([INCOMPLETE_NOTE, *lost] if lost else [])]
 
 
 def _asked(results: Results) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from milr.latents import Mode
-from milr.methods.milr import Action, Milr, Order
+from milr.methods.milr import Action, Milr, Order, Perturb
 from milr.noise import NoiseSource
 from milr.policy import Policy
 
@@ -17,16 +17,19 @@ def resample(
     samples: int,
     noise: NoiseSource,
     order: Order = "joint",
+    perturb: Perturb = "token",
     prefix: Mode = "replace",
     text_ratio: float | None = None,
     image_ratio: float | None = None,
+    sigma: float = 0.1,
 ) -> Milr:
-    """The same latents throughout, fresh noise: learning rate zero.
+    """The latents of the best rollout of step 0 stay in place, as published, and the rest is drawn again.
 
-    With `prefix=shift` this would be best-of-n; the default holds the latents of the best rollout of step 0.
+    Learning rate zero: with `prefix=shift` this would be best-of-n, tokens for tokens.
     """
     given: dict[str, Any] = {"policy": policy, "steps": steps, "samples": samples, "noise": noise}
-    return Milr(**given, order=order, prefix=prefix, text_ratio=text_ratio, image_ratio=image_ratio, lr=0.0)
+    latents: dict[str, Any] = {"text_ratio": text_ratio, "image_ratio": image_ratio, "sigma": sigma}
+    return Milr(**given, **latents, order=order, perturb=perturb, prefix=prefix, lr=0.0)
 
 
 def random_direction(
@@ -36,19 +39,22 @@ def random_direction(
     samples: int,
     noise: NoiseSource,
     order: Order = "joint",
+    perturb: Perturb = "token",
     prefix: Mode = "shift",
     lr: float = 0.01,
     text_ratio: float | None = None,
     image_ratio: float | None = None,
+    sigma: float = 0.1,
     baseline: bool = True,
     scale: bool = True,
     offset: float = 0.0,
     action: Action = "sampled",
+    kl: float = 0.0,
     clip: float = 1.0,
 ) -> Milr:
     """Steps of the length that MILR takes, in random directions: what moving at all is worth.
 
-    Baseline, scale, offset, action and clip decide when and how far it steps, as they do for MILR.
+    Baseline, scale, offset, action, kl and clip decide when and how far it steps, as they do for MILR.
     """
     return Milr(
         policy=policy,
@@ -56,14 +62,17 @@ def random_direction(
         samples=samples,
         noise=noise,
         order=order,
+        perturb=perturb,
         prefix=prefix,
         lr=lr,
         text_ratio=text_ratio,
         image_ratio=image_ratio,
+        sigma=sigma,
         baseline=baseline,
         scale=scale,
         offset=offset,
         action=action,
+        kl=kl,
         clip=clip,
         gradient="random",
     )

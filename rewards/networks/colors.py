@@ -41,6 +41,7 @@ class ColorNamer:
 
     def __init__(self, reward: str, model: str, device: str = "cpu") -> None:
         self._clip = OpenClip(reward, model, device=device, option="colors")
+        self.kin = self._clip.kin
         self._described: dict[str, torch.Tensor] = {}
 
     @property

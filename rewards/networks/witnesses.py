@@ -102,7 +102,7 @@ class RealWitness:
 
     def __init__(self, detector: TransformersDetector, namer: ColorNamer) -> None:
         self._detector, self._namer = detector, namer
-        self.kin = detector.kin  # CLIP only names colours
+        self.kin = detector.kin | namer.kin
 
     @property
     def version(self) -> str:

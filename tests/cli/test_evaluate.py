@@ -117,19 +117,37 @@ def test_protocol_paper_is_one_picture_an_oracle_and_the_published_settings(eval
 
 
 def test_what_is_not_as_the_protocol_says_stands_beside_its_name(evaluate: Milr, tmp_path: Path) -> None:
-    evaluate("--protocol", "official", "--limit", "1", "--out", "as-it-says")
+    evaluate("--protocol", "official", "--out", "as-it-says")
     assert record(tmp_path / "as-it-says")["protocol"] == {"name": "official"}
     options = ("--limit", "1", "--images", "1", "--judge", "greenness", "--controls")
     outcome = evaluate("--protocol", "official", *options)
     results = record(tmp_path / "run")
     for row in (results, *results["controls"]):
-        assert row["protocol"] == {"name": "official", "changed": {"images": 1, "judge": "greenness"}}
+        assert row["protocol"] == {"name": "official", "changed": {"images": 1, "limit": 1, "judge": "greenness"}}
     assert results["held_out"]["name"] == "redness"  # who would have judged
-    assert "protocol official, but images 1, judge greenness: 1 prompt, 1 picture each" in outcome.stdout
-    evaluate(
-        "--protocol", "paper", "--steps", "1", "--samples", "1", "--limit", "1", "--guidance", "2", "--out", "paper"
-    )
-    assert record(tmp_path / "paper")["protocol"]["changed"] == {"steps": 1, "guidance": 2}
+    assert "protocol official, but images 1, limit 1, judge greenness: 1 prompt, 1 picture each" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "changed"),
+    [
+        ("paper", ["--guidance", "2"], {"guidance": 2}),
+        ("paper", ["--budget", "2", "--target", "0.9"], {"budget": 2, "target": 0.9}),
+        ("paper", ["--order", "image"], {"method.milr.order": "image"}),
+        ("paper", ["--set", "method.milr.lr=0.03"], {}),  # as it was published
+        ("paper", ["--gate", "brightness=0.1"], {"gate": ["brightness=0.1"]}),
+        ("paper", ["--set", "judge.redness.power=2"], {"judge.redness.power": 2}),
+        ("official", ["--order", "image", "--budget", "2"], {}),  # what is evaluated is free
+        ("official", ["--set", "judge.redness.power=2"], {"judge.redness.power": 2}),
+    ],
+)
+def test_everything_that_makes_another_number_of_a_protocols_is_named(
+    evaluate: Milr, tmp_path: Path, protocol: str, options: list[str], changed: dict[str, object]
+) -> None:
+    outcome = evaluate("--protocol", protocol, "--steps", "1", "--samples", "1", "--limit", "1", *options)
+    assert outcome.code == 0, outcome
+    always = {"limit": 1, "steps": 1} if protocol == "paper" else {"limit": 1}
+    assert record(tmp_path / "run")["protocol"]["changed"] == {**always, **changed}
 
 
 def test_protocol_official_refuses_the_judge_as_its_critic(evaluate: Milr, tmp_path: Path) -> None:

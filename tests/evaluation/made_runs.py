@@ -23,7 +23,7 @@ FACTS = RunFacts(
     settings={"steps": 20, "samples": 4, "seed": 0},
     seed=0,
     data={"prompts.jsonl": {"sha256": "0" * 64, "official": True}},
-    critic={"name": "clip", "version": "clip@1", "target": None},
+    critic={"name": "clip", "version": "clip@1", "target": None, "kin": ["ViT-L-14"]},
     judge={"name": "geneval-hf", "version": "1"},
 )
 

@@ -117,7 +117,11 @@ def test_pictures_of_unknown_seed_are_never_pooled(tmp_path: Path) -> None:
 
 def test_rows_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     make_run(tmp_path / "a", scores_of(40))
-    make_run(tmp_path / "b", scores_of(40), replace(FACTS, critic={"name": "self", "version": "1", "target": None}))
+    make_run(
+        tmp_path / "b",
+        scores_of(40),
+        replace(FACTS, critic={"name": "self", "version": "1", "target": None, "kin": []}),
+    )
     assert labels(compare([tmp_path / "a", tmp_path / "b"])) == ["milr (critic clip)", "milr (critic self)"]
 
 
@@ -179,6 +183,29 @@ def test_only_common_prompts_are_compared(tmp_path: Path) -> None:
     assert found.rows[1].difference.estimate == Estimate(1.0, 1.0, 1.0)
     expected = "judged prompts differ: other has 11, milr 11; the difference is over the 10 that both have."
     assert expected in found.warnings
+
+
+def test_a_figure_that_lacks_a_tag_is_shown_and_not_called(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", scores_of(20, 40) | scores_of(20, 40, "counting"))
+    unjudged = {(name, tag): [None] for name, tag in scores_of(0, 40, "counting")}
+    make_run(tmp_path / "b", scores_of(40, 40) | unjudged, replace(FACTS, row="other"))
+    found = compare([tmp_path / "a", tmp_path / "b"])
+    assert found.rows[1].estimate == Estimate()
+    assert found.rows[1].difference.estimate.value == 0.5
+    assert verdicts(found) == {"milr": None, "other": "not of all tags"}
+    lines = format_comparison(found).splitlines()
+    assert [line.split("|")[4].strip()[-1] for line in lines[2:4]] == ["]", "!"]
+    assert any(line.startswith("! not of all pictures") for line in lines)
+
+
+def test_tags_without_variety_are_named_and_have_no_interval(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", scores_of(40, 40) | scores_of(40, 40, "counting"))
+    make_run(tmp_path / "b", scores_of(40, 40) | scores_of(40, 40, "counting"), replace(FACTS, row="other"))
+    found = compare([tmp_path / "a", tmp_path / "b"])
+    assert warning(found, "tags whose prompts are all alike (colors 40, counting 40)")
+    _, _, first, second, *_ = format_comparison(found).splitlines()
+    assert first.split("|")[4].strip() == "1.000"
+    assert second.split("|")[5].strip() == "+0.000 not distinguishable"
 
 
 def test_runs_without_a_common_prompt_are_not_compared(tmp_path: Path) -> None:
@@ -275,7 +302,7 @@ def test_the_tables_name_their_numbers_and_how_many_comparisons_were_made(tmp_pa
     assert [row.split("|")[1].strip() for row in rows[:3]] == ["milr", "base", "best-of-n"]
     assert rows[-1] == (
         "2 comparisons with best-of-n, paired by prompt, 95 % bootstrap intervals; "
-        "the intervals are not corrected for their number."
+        "intervals and verdicts are not corrected for the number of comparisons."
     )
     tags = format_comparison_tags(found).splitlines()
     assert [line.split("|")[1].strip() for line in tags[2:8]] == ["colors"] * 3 + ["counting"] * 3

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from milr.evaluation.controls import CONTROLS, control_settings, controls_of, most_pictures
+from milr.methods.controls import random_direction
+from milr.methods.controls import resample as resample_of
+from milr.methods.milr import Milr
 from milr.presets import PAPER
 
 OURS = {"method": "milr", "steps": 3, "samples": 4, "budget": None, "keep": "best", "method.milr.image_ratio": 0.5}
@@ -28,6 +33,14 @@ def test_the_controls_of_the_published_recipe_step_when_and_as_far_as_it_does() 
     chosen = control_settings("resample", PAPER)
     assert chosen["method.resample.prefix"] == PAPER["method.milr.prefix"]
     assert "method.resample.lr" not in chosen
+
+
+def test_controls_take_every_option_of_milr_that_matters_without_a_gradient() -> None:
+    milr, resample, random = (set(inspect.signature(it).parameters) for it in (Milr, resample_of, random_direction))
+    assert milr - random == {"gradient"}
+    assert milr - resample == {"gradient", "lr", "baseline", "scale", "offset", "action", "kl", "clip"}
+    chosen = control_settings("resample", {**OURS, "method.milr.perturb": "gaussian"})
+    assert chosen["method.resample.perturb"] == "gaussian"
 
 
 def test_rows_without_a_search_draw_one_picture() -> None:

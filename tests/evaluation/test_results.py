@@ -176,6 +176,7 @@ def test_the_table_says_what_is_not_in_its_numbers(tmp_path: Path) -> None:
     facts = replace(FACTS, data={"prompts.jsonl": {"sha256": "1", "official": False}})
     scores = {**scores_of(2, 3), ("broken", "colors"): [None]}
     lines = format_run(make_run(tmp_path, scores, facts, missing=[("colors-000", 0)])).splitlines()
+    assert lines[2].endswith("| 0.500 [0.000, 1.000] ! |")
     assert "milr: pictures missing: 1 of 4." in lines
     assert "milr: pictures on which geneval-hf failed, left out: 1 of 4." in lines
     assert "milr: prompts of which geneval-hf scored no picture: 2 of 4." in lines

@@ -100,7 +100,7 @@ def test_any_takes_the_greatest_picture_and_seeds_take_the_mean_of_it() -> None:
 def test_a_row_differs_from_itself_by_exactly_nothing() -> None:
     values = per_prompt(list(np.random.default_rng(2).random(50)))
     found = resample(paired_differences({0: values}, {0: values})).difference({"colors": 1.0})
-    assert found == Difference(Estimate(0.0, 0.0, 0.0), 50, 50)
+    assert found == Difference(Estimate(0.0, 0.0, 0.0), 50, 50, 0)
     assert found.verdict == "not distinguishable"
 
 
@@ -124,8 +124,19 @@ def test_pairing_finds_what_unpaired_intervals_hide() -> None:
     ],
 )
 def test_a_difference_is_called_only_where_its_interval_excludes_zero(estimate: Estimate, verdict: str) -> None:
-    assert Difference(estimate, 10, 10).verdict == verdict
-    assert Difference(estimate, 90, 9).verdict == "too few prompts"
+    assert Difference(estimate, 10, 10, 6).verdict == verdict
+    assert Difference(estimate, 90, 9, 90).verdict == "too few prompts"
+    assert Difference(estimate, 90, 90, 90, whole=False).verdict == "not of all tags"
+
+
+@pytest.mark.parametrize("agreeing", [4, 5, 6])
+def test_a_difference_is_called_only_where_an_exact_test_could_call_it(agreeing: int) -> None:
+    differences = per_prompt([1.0] * agreeing + [0.0] * 60)
+    found = resample(differences).difference({"colors": 1.0})
+    assert found.differing == agreeing
+    assert found.estimate.low > 0
+    chance = 2 / 2**agreeing  # of a sign test
+    assert found.verdict == ("better" if chance < 0.05 else "not distinguishable")
 
 
 def test_rows_are_paired_over_the_seeds_that_both_have() -> None:
@@ -148,5 +159,5 @@ def test_only_common_prompts_are_paired_and_an_id_with_another_text_is_another_p
 
 def test_a_difference_over_some_tags_scales_their_weights_to_the_same_sum() -> None:
     found = resample(per_prompt([0.2, 0.2], "colors")).difference({"colors": 0.5, "counting": 0.5})
-    assert found == Difference(Estimate(0.2, 0.2, 0.2), 2, 2)
+    assert found == Difference(Estimate(0.2, 0.2, 0.2), 2, 2, 2, whole=False)
     assert resample({}).difference({"colors": 1.0}) is None

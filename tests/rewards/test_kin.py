@@ -31,7 +31,7 @@ DINO = "IDEA-Research/grounding-dino-base"
 
 def test_two_modes_of_one_detector_are_kin() -> None:
     assert GenEval(mode="dense").kin == GenEval(mode="binary").kin == {"scenes-critic"}
-    assert GenEval(detector=MASK2FORMER).kin == {MASK2FORMER}
+    assert GenEval(detector=MASK2FORMER).kin == {MASK2FORMER, "ViT-L-14 (openai)"}, "CLIP names the colours"
 
 
 def test_the_embedded_detectors_are_no_kin() -> None:
@@ -57,6 +57,12 @@ def test_one_checkpoint_under_two_critics_is_kin() -> None:
 
 def test_a_judge_is_kin_of_what_the_endpoint_serves() -> None:
     assert Judge(address="wise", cache="none", model="Qwen/Qwen3-VL-8B-Instruct").kin == SoftTifa().kin
+
+
+def test_snapshots_of_one_model_are_kin() -> None:
+    models = ("gpt-4o", "gpt-4o-2024-05-13", "gpt-4o-2024-11-20")
+    assert {Judge(cache="none", model=model).kin for model in models} == {frozenset({"gpt-4o"})}
+    assert Judge(cache="none", model="gpt-4o-mini-2024-07-18").kin == {"gpt-4o-mini"}
 
 
 def test_a_folder_is_called_by_its_weights_wherever_they_lie(
