@@ -52,8 +52,11 @@ def user_path(text: str, option: str) -> Path:
     """The path that a user typed, `~` expanded.
 
     Raises:
-        UsageError: no system has such a path: an unknown home, a NUL, a name that is too long.
+        UsageError: it is empty, as a variable is that nobody has set, or no system has such a path: an unknown home, a
+            NUL, a name that is too long.
     """
+    if not text:
+        raise UsageError(f"{option} is empty; give a path, such as . for the folder in which you are.")
     try:
         path = Path(text).expanduser()
         path.exists()

@@ -11,7 +11,7 @@ from .arguments import user_path
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--judge", metavar="NAME", help="By whose judgements.  [default: the judge of the reference]")
+@click.option("--judge", metavar="NAME", help="By whose judgements.  [default: those of the reference]")
 @click.option("--against", metavar="ROW", help="The reference: a row as the table names it, or its folder.")
 @click.option("--tags", is_flag=True, help="Also every tag.")
 @click.option("--no-controls", is_flag=True, help="The runs alone, without the controls in their folders.")
@@ -29,12 +29,16 @@ def compare(
     from milr.evaluation.comparison import format_comparison, format_comparison_tags
 
     folders = [user_path(run, "RUN") for run in runs]
-    comparison = compared(folders, judge, against, with_controls=not no_controls)
-    for warning in comparison.warnings:
+    comparisons = [compared(folders, judge, against, with_controls=not no_controls)]
+    if as_json:
+        click.echo(to_json(comparisons[0].to_record()))
+    elif judge is None:
+        others = [name for name in comparisons[0].judges if name != comparisons[0].judge["name"]]
+        comparisons += [compared(folders, name, against, with_controls=not no_controls) for name in others]
+    for warning in dict.fromkeys(line for comparison in comparisons for line in comparison.warnings):
         click.echo(f"milr: {warning}", err=True)
     if as_json:
-        click.echo(to_json(comparison.to_record()))
         return
-    click.echo(format_comparison(comparison))
-    if tags:
-        click.echo("\n" + format_comparison_tags(comparison))
+    tables = [format_comparison(comparison) for comparison in comparisons]
+    tables += [format_comparison_tags(comparison) for comparison in comparisons] if tags else []
+    click.echo("\n\n".join(tables))

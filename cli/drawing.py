@@ -234,8 +234,8 @@ def follow(
                             show((event.prompt.id, event.image_index), line)
     except KeyboardInterrupt:
         click.echo(
-            f"milr: interrupted; {len(run.finished)} of {len(run.keys)} images are done and the state of the others is "
-            f"saved. Go on with: {how_to_go_on}",
+            f"milr: interrupted; {len(run.finished)} of {len(run.keys)} images in {run.path} are done and the state of "
+            f"the others is saved. Go on with: {how_to_go_on}",
             err=True,
         )
         raise click.exceptions.Exit(130) from None

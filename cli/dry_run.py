@@ -2,7 +2,7 @@
 
 The calibration draws the first two steps of a few searches as the run itself would, times the second one (the first
 warms up), and lets every judge look at a few of the pictures. A judge that is paid is paid for these, and counts
-nothing for replies that it has kept; `--calibration 0` asks nobody anything.
+nothing for replies that it has kept; `--calibration 0` asks nobody anything, and loads nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from milr.prompts import Prompt
 from milr.rewards import Score, score_safely, total_cost
 from milr.run_files import to_json
 
+from .settings import Settings
+
 if TYPE_CHECKING:
     from .evaluating import Row
 
@@ -40,36 +42,51 @@ class Cost:
         return {"seconds": self.seconds * pictures} | {name: each * pictures for name, each in self.counted.items()}
 
 
-def show_cost(
-    rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Prompt], calibration: int, workers: int
-) -> int:
-    """Print what would run and what it would take; returns the exit code.
+def show_counts(rows: Mapping[str, Settings], judges: Sequence[str], prompts: int) -> int:
+    """Print what would run; returns the exit code.
 
     Args:
-        calibration: prompts that are tried; 0 for none.
+        rows: the settings of each, the run's own first.
+        judges: by name.
+    """
+    main = next(iter(rows.values()))
+    _show(_counts(rows, judges, prompts), main["json"])
+    return 0
+
+
+def show_cost(rows: Sequence[Row], judges: Sequence[Judge], prompts: Sequence[Prompt], tries: int, workers: int) -> int:
+    """Print what would run and what it would take; returns the exit code: 1 where a judge could say nothing.
+
+    Args:
+        tries: prompts of the calibration.
         workers: that draw at the same time.
     """
-    main = rows[0].settings
-    wanted = len(prompts) * main["images"]
-    most = {row.facts.row: wanted * most_pictures(row.settings.values) for row in rows}
-    estimate: dict[str, Any] = {
-        "prompts": len(prompts),
-        "images_per_prompt": main["images"],
+    settings = {row.facts.row: row.settings for row in rows}
+    estimate = _counts(settings, [judge.name for judge in judges], len(prompts))
+    tried = prompts[:: max(1, len(prompts) // tries)][:tries]
+    drawing, pictures = _try_search(rows[0], tried)
+    drawing = replace(drawing, seconds=drawing.seconds / workers)
+    estimate["drawing_at_most"] = drawing.times(sum(estimate["pictures_decoded_at_most"].values()))
+    costs = {judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]) for judge in judges}
+    estimate["judging"] = {name: cost.times(estimate["images"]) for name, cost in costs.items() if cost}
+    _show(estimate, rows[0].settings["json"])
+    return 0 if all(costs.values()) else 1
+
+
+def _counts(rows: Mapping[str, Settings], judges: Sequence[str], prompts: int) -> dict[str, Any]:
+    images = next(iter(rows.values()))["images"]
+    wanted = prompts * images
+    return {
+        "prompts": prompts,
+        "images_per_prompt": images,
         "images": wanted * len(rows),
-        "pictures_decoded_at_most": most,
-        "judgements": {judge.name: wanted * len(rows) for judge in judges},
+        "pictures_decoded_at_most": {row: wanted * most_pictures(it.values) for row, it in rows.items()},
+        "judgements": {judge: wanted * len(rows) for judge in judges},
     }
-    if calibration:
-        tried = prompts[:: max(1, len(prompts) // calibration)][:calibration]
-        drawing, pictures = _try_search(rows[0], tried)
-        drawing = replace(drawing, seconds=drawing.seconds / workers)
-        estimate["drawing_at_most"] = drawing.times(sum(most.values()))
-        estimate["judging"] = {
-            judge.name: _try_judge(judge, pictures[:_JUDGED], tried[:_JUDGED]).times(wanted * len(rows))
-            for judge in judges
-        }
-    click.echo(to_json(estimate) if main["json"] else _described(estimate))
-    return 0
+
+
+def _show(estimate: Mapping[str, Any], as_json: bool) -> None:
+    click.echo(to_json(estimate) if as_json else _described(estimate))
 
 
 def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Image.Image]]:
@@ -91,14 +108,15 @@ def _try_search(row: Row, prompts: Sequence[Prompt]) -> tuple[Cost, list[Image.I
     return Cost(seconds, _counted(scores)), [pictures[prompt.id] for prompt in prompts]
 
 
-def _try_judge(judge: Judge, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Cost:
+def _try_judge(judge: Judge, pictures: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Cost | None:
+    """What a picture takes; None of a judge that could say nothing, which is told."""
     began = time.perf_counter()
     scores = score_safely(judge.reward, pictures, prompts)
     seconds = (time.perf_counter() - began) / len(scores)
-    failed = next((score.error for score in scores if score.value is None), None)
+    failed = [score.error for score in scores if score.value is None]
     if failed:
-        click.echo(f"milr: {judge.name} cannot judge: {failed}", err=True)
-    return Cost(seconds, _counted(scores))
+        click.echo(f"milr: {judge.name} cannot judge: {failed[0]}", err=True)
+    return None if len(failed) == len(scores) else Cost(seconds, _counted(scores))
 
 
 def _counted(scores: Sequence[Score]) -> dict[str, float]:
@@ -114,16 +132,20 @@ def _described(estimate: Mapping[str, Any]) -> str:
     if "drawing_at_most" in estimate:
         lines.append(f"drawing    at most {_amounts(estimate['drawing_at_most'])}")
     for judge, number in estimate["judgements"].items():
-        cost = f", {_amounts(estimate['judging'][judge])}" if "judging" in estimate else ""
-        lines.append(f"judging    {number:,} pictures by {judge}{cost}")
+        cost = estimate.get("judging", {}).get(judge)
+        lines.append(f"judging    {number:,} pictures by {judge}{f', {_amounts(cost)}' if cost else ''}")
     if "drawing_at_most" not in estimate:
         lines.append("no calibration, so no time: --calibration 4 tries four prompts")
     return "\n".join(lines)
 
 
 def _amounts(cost: Mapping[str, float]) -> str:
-    others = (f"{amount:,.4g} {name.replace('_', ' ')}" for name, amount in cost.items() if name != "seconds")
+    others = (f"{_amount(amount)} {name.replace('_', ' ')}" for name, amount in cost.items() if name != "seconds")
     return ", ".join([_time(cost["seconds"]), *others])
+
+
+def _amount(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 1000 else f"{amount:.4g}"
 
 
 def _time(seconds: float) -> str:

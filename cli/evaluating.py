@@ -15,7 +15,7 @@ from milr.decoding import Engine
 from milr.errors import UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of, write_other_files
 from milr.evaluation.contract import Benchmark
-from milr.evaluation.controls import CONTROLS_FOLDER, UNSEARCHED, control_settings, controls_of
+from milr.evaluation.controls import CONTROLS, CONTROLS_FOLDER, UNSEARCHED, control_settings, controls_of
 from milr.evaluation.judgements import read_judgements
 from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.protocols import departures, is_oracle, paper_targets
@@ -40,8 +40,17 @@ from .drawing import (
     tracking,
     warn_of_unknown_words,
 )
-from .dry_run import show_cost
-from .judges import Judges, check_judges, is_kin, load_judges, tell_failures, with_critic
+from .dry_run import show_cost, show_counts
+from .judges import (
+    Judges,
+    check_judges,
+    is_kin,
+    load_judges,
+    names_of_judges,
+    origin_of_critic,
+    tell_failures,
+    with_critic,
+)
 from .progress import judging_progress, progress_style
 from .results import show_evaluation
 from .settings import Settings
@@ -103,17 +112,20 @@ def carry_out(
         RunError: the work cannot go on; what was done is kept.
     """
     check_plugins(settings)
+    if settings["dry_run"] and settings["calibration"] == 0:
+        return show_counts(_settings_of_rows(settings), names_of_judges(settings, benchmark), len(prompts))
     prepare = partial(with_critic, benchmark=benchmark)
     with open_crew_of(settings, prepare) as crew:
         model = load_from(settings, crew)
-        settings = prepare(settings, model.facts)
-        loaded = load(settings, model)
-        judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
-        _check_protocol(settings, loaded, judges)
-        check_judges(judges.all, prompts)
-        protocol = _protocol(settings, benchmark, judges, loaded)
-        evaluation = Evaluation(benchmark, prompts, files, protocol, loaded, judges, crew)
-        rows = _rows(evaluation, settings, out)
+        asked, settings = settings, prepare(settings, model.facts)
+        with origin_of_critic(asked, settings, benchmark):
+            loaded = load(settings, model)
+            judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
+            _check_protocol(settings, loaded, judges)
+            check_judges(judges, prompts)
+            protocol = _protocol(settings, benchmark, judges, loaded)
+            evaluation = Evaluation(benchmark, prompts, files, protocol, loaded, judges, crew)
+            rows = _rows(evaluation, settings, out)
         warn_of_unknown_words(model, prompts)
         if settings["dry_run"]:
             workers = crew.size if crew else 1
@@ -155,13 +167,17 @@ def _calibration(settings: Settings, model: UnifiedModel) -> int:
     return searches_at_once(Engine.of(model), settings["samples"]) if model.device.type == "cuda" else 4
 
 
+def _settings_of_rows(settings: Settings) -> dict[str, Settings]:
+    """The run itself, then its controls, by the name of the row."""
+    names = controls_of(settings["method"]) if settings["controls"] else []
+    controls = {name: settings.given(**control_settings(name, settings.values)) for name in names}
+    return {settings["method"]: settings, **controls}
+
+
 def _rows(evaluation: Evaluation, settings: Settings, out: Path) -> list[Row]:
-    """The run itself, then its controls; their searches have refused what cannot be."""
-    rows = [_row(evaluation, settings, out, settings["method"])]
-    for name in controls_of(settings["method"]) if settings["controls"] else []:
-        changed = settings.given(**control_settings(name, settings.values))
-        rows.append(_row(evaluation, changed, out / CONTROLS_FOLDER / name, name))
-    return rows
+    """All rows; their searches have refused what cannot be."""
+    folders = {name: out / CONTROLS_FOLDER / name for name in CONTROLS} | {settings["method"]: out}
+    return [_row(evaluation, each, folders[name], name) for name, each in _settings_of_rows(settings).items()]
 
 
 def _row(evaluation: Evaluation, settings: Settings, folder: Path, name: str) -> Row:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from milr import plugins
 from milr.errors import UsageError
 from milr.evaluation.contract import Benchmark, Role, Roles
 from milr.evaluation.judgements import Judgement
@@ -18,6 +19,7 @@ from milr.models.loading import resolve_device
 from milr.prompts import Prompt
 from milr.rewards import Reward, check_prompt, load_reward, parse_reward
 
+from .critics import facts_of_pictures_by
 from .settings import Settings, without_address
 
 
@@ -27,10 +29,12 @@ class Judges:
 
     Attributes:
         held_out: None where nobody but the judge does.
+        unasked: nobody has named the held-out one.
     """
 
     judge: Judge
     held_out: Judge | None
+    unasked: bool = False
 
     @property
     def all(self) -> list[Judge]:
@@ -47,6 +51,37 @@ def with_critic(settings: Settings, facts: ModelFacts, benchmark: Benchmark) -> 
     plugin = parse_reward(role.critic).plugin
     options = {f"reward.{plugin}.{name}": value for name, value in role.options.items()}
     return settings.given(reward=[role.critic], **{name: settings.values.get(name, options[name]) for name in options})
+
+
+@contextmanager
+def origin_of_critic(asked: Settings, settings: Settings, benchmark: Benchmark) -> Iterator[None]:
+    """Says where a critic comes from that nobody has named, and that cannot be had.
+
+    Args:
+        asked, settings: before and after `with_critic`.
+
+    Raises:
+        UsageError: the critic's, with that.
+    """
+    try:
+        yield
+    except UsageError as error:
+        (critic, *_) = settings["reward"]
+        if not asked["reward"] and str(error).startswith(f"reward {parse_reward(critic).plugin!r}"):
+            error.args = (
+                f"{error} It steers {benchmark.name} where nobody says otherwise: --reward NAME takes another.",
+            )
+        raise
+
+
+def names_of_judges(settings: Settings, benchmark: Benchmark) -> list[str]:
+    """Who would judge, as far as it is known before anything is loaded."""
+    known = settings["model"] in plugins.plugins("models")
+    roles = benchmark.roles(facts_of_pictures_by(settings["model"]) if known else None)
+    named = {"judge": roles.judge, "held_out": roles.held_out}
+    expected = settings["held_out"] or settings["controls"] or is_oracle(settings["protocol"])
+    asked = ["judge", *(["held_out"] if expected and settings["held_out"] != "none" else [])]
+    return [without_address(settings[role]) if settings[role] else named[role].name for role in asked]
 
 
 def load_judges(
@@ -70,7 +105,7 @@ def load_judges(
     held_out = _load("held_out", usual, settings, model, device)
     if held_out.name == judge.name:
         raise UsageError(f"{judge.name} is the judge already; name another --held-out, or none.")
-    return Judges(judge, held_out)
+    return Judges(judge, held_out, unasked=not wanted)
 
 
 def is_kin(critic: Iterable[str], judge: Judge) -> bool:
@@ -78,10 +113,10 @@ def is_kin(critic: Iterable[str], judge: Judge) -> bool:
     return not judge.reward.kin.isdisjoint(critic)
 
 
-def check_judges(judges: Sequence[Judge], prompts: Sequence[Prompt]) -> None:
+def check_judges(judges: Judges, prompts: Sequence[Prompt]) -> None:
     """Refuse, before anything starts, prompts that a judge cannot judge; errors as `check_prompt`."""
-    with _in_the_role_of_judge():
-        for judge in judges:
+    for judge in judges.all:
+        with _in_the_role_of_judge(unasked=judge is judges.held_out and judges.unasked):
             for prompt in prompts:
                 check_prompt(judge.reward, prompt)
 

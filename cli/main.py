@@ -65,12 +65,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
+        where = error.filename or "stdout"  # what milr writes elsewhere has errors of its own
+        return _say(f"{error.strerror or error}: {where}.", 1)
 
 
 def main() -> None:
     """Entry point of the `milr` script."""
-    _quieten()
+    _set_up_logging()
     _wait_as_the_load_allows()
     sys.exit(run())
 
@@ -85,8 +86,14 @@ def _wait_as_the_load_allows() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _quieten() -> None:
-    """torchao, where it is installed, makes torch warn of names inside them both."""
+def _set_up_logging() -> None:
+    """Warnings of milr are lines like its others; torchao makes torch warn of what nobody can help."""
+    lines = logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("milr: %(message)s"))
+    for room in ("milr", "milr_rewards", "milr_benchmarks"):
+        logger = logging.getLogger(room)
+        logger.addHandler(lines)
+        logger.propagate = False
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
 
 

@@ -66,7 +66,9 @@ _JUDGING = (
     click.option("--limit", type=Whole(1), help="Only so many prompts, spread over all of them."),
     click.option("--judge", metavar="NAME", help="Who measures.  [default: the benchmark's own measure]"),
     click.option(
-        "--held-out", metavar="NAME", help="A second judge, or none.  [default: one where a judge has steered]"
+        "--held-out",
+        metavar="NAME",
+        help="A second judge, or none.  [default: one beside controls, and where a judge has steered]",
     ),
 )
 

@@ -52,8 +52,8 @@ def show_evaluation(results: Results, as_json: bool, advice: str = "") -> int:
     failed = sum(judge.failed for row in results.rows for judge in row.judges.values())
     if not missing and not failed:
         return 0
-    lost = f"{missing} pictures are missing or unreadable, {failed} could not be judged"
-    click.echo(f"milr: {lost}{advice or '.'}", err=True)
+    lost = [f"{count} {what}" for count, what in ((missing, "missing or unreadable"), (failed, "not judged")) if count]
+    click.echo(f"milr: pictures that are not in the numbers: {', '.join(lost)}{advice or '.'}", err=True)
     return 1
 
 

@@ -39,7 +39,7 @@ def score(context: click.Context, /, **_: Any) -> int:
     folder = user_path(settings["folder"], "DIR")
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; give the one that holds the pictures.")
-    out = user_path(settings["out"], "--out") if settings["out"] else new_folder(f"score {benchmark.name}")
+    out = user_path(settings["out"], "--out") if settings["out"] is not None else new_folder(f"score {benchmark.name}")
 
     from .scoring import carry_out
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from milr import plugins
 from milr.errors import UsageError
 from milr.evaluation.conclusion import conclude, pictures_of, samples_of, size_of
 from milr.evaluation.contract import Benchmark
-from milr.evaluation.controls import UNSEARCHED
+from milr.evaluation.controls import CONTROLS_FOLDER, UNSEARCHED
 from milr.evaluation.judgements import JUDGEMENTS_FILE
 from milr.evaluation.judging import Picture, judge_pictures
 from milr.evaluation.results import RESULTS_FILE, Results, RunFacts, read_results, write_results
@@ -47,7 +49,7 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
     pictures = _pictures(run, benchmark, prompts, folder, settings["images"])
     model = _model(settings, run)
     judges = load_judges(settings, benchmark.roles(model), model, settings["device"], None)
-    check_judges(judges.all, prompts)
+    check_judges(judges, prompts)
     facts = _facts(settings, benchmark, folder, made, model, judges, files)
     samples = samples_of(folder) if run is not None else None
     there = [it for it in pictures if size_of(it.path) is not None and (samples is None or it.key in samples)]
@@ -64,6 +66,11 @@ def carry_out(settings: Settings, benchmark: Benchmark, folder: Path, out: Path)
         write_results(out, results)
     finally:
         lock.release()
+    if made is not None and made.controls:
+        names = ", ".join(control.facts.row for control in made.controls)
+        click.echo(
+            f"milr: judged the run alone; its controls ({names}) are runs in {folder / CONTROLS_FOLDER}.", err=True
+        )
     return show_evaluation(results, settings["json"])
 
 

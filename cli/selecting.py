@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from milr import plugins
 from milr.errors import UnknownNameError, UsageError
 from milr.prompts import Prompt
@@ -49,11 +51,16 @@ def select_prompts(settings: Settings, benchmark: Benchmark) -> tuple[Sequence[P
     """
     from milr.evaluation.data import find, verify
     from milr.evaluation.selection import limited, parse_shard, sharded
+    from milr.run_files import to_json
 
     categories = chosen_categories(settings, benchmark)
     shard = parse_shard(settings["shard"]) if settings.values.get("shard") else None
     given = None if settings["data"] is None else user_path(settings["data"], "--data")
     path = given if benchmark.source is None else find(benchmark.name, benchmark.source, given)
     prompts = limited(benchmark.load(path, categories), settings["limit"])
+    different = {to_json([prompt.text, prompt.metadata]) for prompt in prompts}
+    if len(different) < len(prompts):
+        repeated = len(prompts) - len(different)
+        click.echo(f"milr: prompts that are there twice: {repeated}; intervals take them for different ones.", err=True)
     files = verify(benchmark.source, path) if benchmark.source is not None and path is not None else {}
     return sharded(prompts, *shard) if shard else prompts, files

@@ -59,6 +59,11 @@ def check_folder(path: Path, resume: bool) -> None:
             raise ResumeError(f"{path} holds another run; add --resume to continue it, or choose another --out.")
         return
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name != LOCK_FILE and not is_part(entry))
+    if "samples.jsonl" in foreign:
+        raise UsageError(
+            f"{path} was a run and has no {IDENTITY_FILE} any more; move it away to have its work done again, or "
+            "choose another --out."
+        )
     if foreign:
         raise UsageError(f"{path} holds other files ({foreign[0]!r}); choose a new or empty folder as --out.")
 

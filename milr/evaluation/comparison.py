@@ -87,6 +87,7 @@ class Comparison:
 
     Attributes:
         judge: {"name", "version"}.
+        judges: by name, all that have judged the reference.
         figure: the headline.
         reference: the label of the row that the others are compared with.
         warnings: one line each.
@@ -94,6 +95,7 @@ class Comparison:
 
     benchmark: str
     judge: Mapping[str, str]
+    judges: tuple[str, ...]
     figure: str
     reference: str
     rows: tuple[ComparedRow, ...]
@@ -133,12 +135,13 @@ def compare(
         listed = ", ".join(f"{name} ({folder})" for name, folder in benchmarks.items())
         raise UsageError(f"runs of different benchmarks cannot be compared: {listed}.")
     reference = _reference(rows, against)
-    chosen = _judge(reference, judge)
+    chosen = _judge(rows, reference, judge)
     compared = tuple(_compared(row, reference, chosen) for row in rows)
     headline = figures_by(reference.by(chosen), reference.results.figures)[0]
     return Comparison(
         benchmark=reference.facts.benchmark,
         judge=chosen,
+        judges=tuple(judge["name"] for judge in reference.facts.judges),
         figure=headline.name,
         reference=reference.label,
         rows=compared,
@@ -179,7 +182,7 @@ def format_comparison_tags(comparison: Comparison) -> str:
     ]
     header = ["tag", "row", "prompts", comparison.judge["name"], f"minus {comparison.reference}"]
     found = [tag.difference for compared in comparison.rows for tag in compared.tags.values() if tag.difference]
-    return "\n".join([*markdown(header, lines), "", _count(len(found), comparison.reference)])
+    return "\n".join([*markdown(header, lines), *(["", _count(len(found), comparison.reference)] if found else [])])
 
 
 def _reference(rows: Sequence[Row], against: str | None) -> Row:
@@ -196,9 +199,15 @@ def _reference(rows: Sequence[Row], against: str | None) -> Row:
     raise UnknownNameError("row", against, [row.label for row in rows])
 
 
-def _judge(reference: Row, name: str | None) -> Mapping[str, str]:
+def _judge(rows: Sequence[Row], reference: Row, name: str | None) -> Mapping[str, str]:
     judges = {judge["name"]: judge for judge in reference.facts.judges}
     if name is not None and name not in judges:
+        others = {judge["name"] for row in rows for judge in row.facts.judges}
+        if name in others:
+            raise UsageError(
+                f"{name} has not judged {reference.label}, with which all are compared; --against a row that it has "
+                f"judged, or go on with: milr evaluate --resume --held-out {name} --out {reference.entries[0].folder}"
+            )
         raise UnknownNameError("judge", name, judges, f"These have judged {reference.label}.")
     return judges[name] if name else reference.facts.judge
 

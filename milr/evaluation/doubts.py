@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from milr.evaluation.controls import UNSEARCHED, most_pictures
 from milr.evaluation.figures import figures_by
-from milr.evaluation.rows import Entry, Row
+from milr.evaluation.rows import Entry, Row, unsaid_differences
 from milr.evaluation.statistics import Seed, common_seeds, paired_differences
 from milr.evaluation.tables import format_protocol, losses, narrow_intervals
 
@@ -20,14 +20,15 @@ def doubts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
     others = [row for row in rows if row is not reference]
     judged = [row for row in others if judge in row.facts.judges]
     return [
-        *_budgets(others, reference),
+        *unsaid_differences(rows),
+        *_budgets([row for row in others if row.facts.row not in UNSEARCHED], reference),
         *_other_judges([row for row in others if row not in judged], reference, judge),
         *_unlike("resolutions", others, reference, _resolution),
         *_unlike("pictures per prompt", others, reference, lambda row: str(row.results.images_per_prompt)),
         *_unlike("figures", others, reference, lambda row: row.results.figures[0].name),
         *_unlike("protocols", others, reference, lambda row: format_protocol(row.facts)),
         *_seeds(judged, reference),
-        *(line for row in judged for line in _prompts(row, reference, judge)),
+        *_prompts(judged, reference, judge),
         *_oracles([row for row in rows if judge in row.facts.judges], judge),
         *_data(rows),
         *narrow_intervals([row.results for row in judged], judge["name"]),
@@ -99,15 +100,21 @@ def _listed(seeds: Sequence[Seed]) -> str:
     return ", ".join("unknown" if seed is None else str(seed) for seed in seeds)
 
 
-def _prompts(row: Row, reference: Row, judge: Judge) -> list[str]:
-    figure = figures_by([*row.by(judge), *reference.by(judge)], reference.results.figures)[0]
-    ours, theirs = row.values(judge, figure), reference.values(judge, figure)
-    our_prompts, their_prompts = ({key for found in side.values() for key in found} for side in (ours, theirs))
-    if our_prompts == their_prompts:
-        return []
-    common = len(paired_differences(ours, theirs))
-    numbers = f"{row.label} has {len(our_prompts)}, {reference.label} {len(their_prompts)}"
-    return [f"judged prompts differ: {numbers}; the difference is over the {common} that both have."]
+def _prompts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
+    """One line for all that lack the same numbers of prompts."""
+    alike: dict[tuple[int, int, int], list[str]] = {}
+    for row in rows:
+        figure = figures_by([*row.by(judge), *reference.by(judge)], reference.results.figures)[0]
+        ours, theirs = row.values(judge, figure), reference.values(judge, figure)
+        our_prompts, their_prompts = ({key for found in side.values() for key in found} for side in (ours, theirs))
+        if our_prompts != their_prompts:
+            numbers = len(our_prompts), len(their_prompts), len(paired_differences(ours, theirs))
+            alike.setdefault(numbers, []).append(row.label)
+    return [
+        f"judged prompts differ: {', '.join(labels)} {'have' if len(labels) > 1 else 'has'} {our}, {reference.label} "
+        f"{their}; the difference is over the {common} that both have."
+        for (our, their, common), labels in alike.items()
+    ]
 
 
 def _oracles(rows: Sequence[Row], judge: Judge) -> list[str]:

@@ -6,7 +6,7 @@ again, a picture or a judge that has changed is judged again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -59,8 +59,12 @@ def read_judgements(folder: Path) -> dict[tuple[str, str, int], Judgement]:
     Raises:
         ResumeError: a line is damaged, or no judgement.
     """
+    return {(each.judge, each.id, each.image_index): each for each in every_judgement(folder)}
+
+
+def every_judgement(folder: Path) -> Iterator[Judgement]:
+    """Those too that later ones have replaced; errors as `read_judgements`."""
     path = folder / JUDGEMENTS_FILE
-    latest = {}
     for number, line in enumerate(read_lines(path), start=1):
         try:
             judgement = Judgement(**line)
@@ -68,8 +72,7 @@ def read_judgements(folder: Path) -> dict[tuple[str, str, int], Judgement]:
             judgement = None
         if judgement is None or not _is_sound(judgement):
             raise ResumeError(f"line {number} of {path} is no judgement; delete it to have that work done again.")
-        latest[judgement.judge, judgement.id, judgement.image_index] = judgement
-    return latest
+        yield judgement
 
 
 def _is_sound(judgement: Judgement) -> bool:

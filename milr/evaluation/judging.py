@@ -1,4 +1,4 @@
-"""Judging: what judges say of pictures on disk, brought to `judgements.jsonl` as it is said.
+"""Judging: what judges say of pictures on disk, brought to `judgements.jsonl` as it is said, `BATCH` at a time.
 
 A picture that a judge has scored is not scored again by the same version of it, so that an evaluation goes on where it
 stopped and nothing is paid twice. One that failed is tried again. Pictures are read from their files: what is judged is
@@ -19,7 +19,7 @@ from milr.events import Key
 from milr.prompts import Prompt
 from milr.rewards import Reward, Score, image_hash, score_safely
 
-BATCH = 32  # pictures that are read and judged together
+BATCH = 8  # pictures that are read and judged together, and so judged again after a kill
 
 Report = Callable[[str, int, int], None]
 

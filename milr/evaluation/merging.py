@@ -68,7 +68,7 @@ def _ordered(shards: Sequence[Path]) -> list[Path]:
         count, parts[part] = of, folder
     missing = [f"{part}/{count}" for part in range(1, count + 1) if part not in parts]
     if missing:
-        raise UsageError(f"the shards {', '.join(missing)} are missing; give all {count} folders.")
+        raise UsageError(f"not all shards are given ({', '.join(missing)}); give all {count} folders.")
     return [parts[part] for part in sorted(parts)]
 
 

@@ -26,7 +26,6 @@ from milr.evaluation.figures import (
 )
 from milr.evaluation.judgements import Judgement
 from milr.evaluation.statistics import DIGITS, Difference, PromptKey, paired_differences, resample
-from milr.rewards import total_cost
 from milr.run_files import Record, to_json, write_file
 
 RESULTS_FILE = "results.json"
@@ -117,7 +116,8 @@ class Results:
         judges: by name.
         critic_figures: the critic's own final rewards; None without.
         differences: from best-of-n beside it, of the headline, by judge.
-        spent: {"seconds", "cost", "judges"}: what differs between two runs of the same pictures.
+        spent: {"seconds", "cost", "judges"}: what differs between two runs of the same pictures; with what failed
+            attempts of judges have cost.
         folder: below the main run's; of a control only.
     """
 
@@ -201,7 +201,7 @@ def summarise(
         pictures: all that were asked for, whether they are there or not.
         judgements: those of other judges, versions or pictures are left out, and of pictures that are gone.
         figures, categories: of the benchmark.
-        spent: seconds and cost of the drawing; what the judges cost is added.
+        spent: as `Results` has it.
     """
     there = {(picture.id, picture.image_index) for picture in pictures if picture.size is not None}
     counts = _prompts_by_tag(pictures, categories)
@@ -222,10 +222,7 @@ def summarise(
         figures=weighted,
         judges={name: judge_result(found, weighted, counts) for name, found in judged.items()},
         critic_figures=judge_result(_by_critic(pictures), weighted, counts) if facts.critic else None,
-        spent={
-            **(spent or {}),
-            "judges": {name: total_cost(it.cost for it in found) for name, found in judged.items()},
-        },
+        spent=spent or {},
     )
 
 

@@ -93,6 +93,9 @@ def read_rows(folders: Sequence[Path], with_controls: bool = True) -> tuple[list
         if entry is None:
             raise UsageError(_why_not(folder))
         entries.append(entry)
+        for gone in [it for it in entry.results.controls if it.folder and not (folder / it.folder).is_dir()]:
+            again = f"milr evaluate --resume --out {folder}"
+            warnings.append(f"{gone.facts.row} of {folder} is not there any more; {again} makes it again.")
         for control in _control_folders(entry) if with_controls else []:
             if control.resolve() in given:
                 continue  # it is a row already
@@ -114,6 +117,30 @@ def label_rows(groups: Sequence[tuple[Entry, ...]]) -> list[Row]:
         suffixes = _distinct([groups[index][0] for index in indices])
         labels |= {index: f"{name} ({it})" if it else name for index, it in zip(indices, suffixes, strict=True)}
     return [Row(labels[index], entries) for index, entries in enumerate(groups)]
+
+
+def unsaid_differences(rows: Sequence[Row]) -> list[str]:
+    """A line for each name of several rows whose settings differ in more than their labels say."""
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.facts.row, []).append(row)
+    lines = []
+    for name, alike in by_name.items():
+        traits = [_traits(row.entries[0]) for row in alike]
+        unsaid = [
+            trait
+            for trait in dict.fromkeys(trait for each in traits for trait in each)
+            if _kinds(traits, [trait]) > 1 and not any(_is_in(trait, row.label) for row in alike)
+        ]
+        named = {trait: " and ".join(dict.fromkeys(each.get(trait, "default") for each in traits)) for trait in unsaid}
+        if named:
+            lines.append(f"rows of {name} also differ in {', '.join(f'{it} ({named[it]})' for it in named)}.")
+    return lines
+
+
+def _is_in(trait: str, label: str) -> bool:
+    """Whether a label, as `label_rows` makes it, tells a trait."""
+    return f"({trait} " in label or f", {trait} " in label
 
 
 def _read_entry(folder: Path) -> Entry | None:
@@ -198,5 +225,5 @@ def _traits(entry: Entry) -> dict[str, str]:
     return traits | {
         name: value if isinstance(value, str) else to_json(value)
         for name, value in sorted(_settings(facts).items())
-        if value is not None
+        if value is not None and name != "reward"  # the critic's name says it
     }

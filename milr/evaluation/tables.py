@@ -68,11 +68,11 @@ def narrow_intervals(results: Iterable[Results], judge: str) -> list[str]:
     alike = {tag: found.prompts for tag, found in counting if tag not in few and is_alike(found.estimate)}
     lines = []
     if few:
-        lines.append(f"tags of few prompts ({_counts(few)}): intervals over fewer than {FEW} are too narrow.")
+        lines.append(f"{judge}: tags of few prompts ({_counts(few)}): intervals over fewer than {FEW} are too narrow.")
     if alike:
         lines.append(
-            f"tags whose prompts are all alike ({_counts(alike)}): intervals leave out that, for N prompts alike, "
-            "3 in N of others may be otherwise."
+            f"{judge}: tags whose prompts are all alike ({_counts(alike)}): intervals leave out that, for N prompts "
+            "alike, 3 in N of others may be otherwise."
         )
     return lines
 
@@ -103,6 +103,13 @@ def losses(row: Results, label: str) -> list[str]:
         if result.prompts_missing:
             lost.append(
                 f"{label}: prompts of which {name} scored no picture: {result.prompts_missing} of {row.prompts}."
+            )
+        there = [tag for tag, found in result.tags.items() if found.prompts]
+        lacking = [tag for tag in row.figures[0].weights if tag in result.tags and tag not in there]
+        if there and lacking and result.headline.value is None:
+            lost.append(
+                f"{label}: no {row.figures[0].name} by {name}: it scored nothing of {', '.join(lacking)}; "
+                f"--categories {','.join(there)} gives the figures of the others."
             )
     return lost
 

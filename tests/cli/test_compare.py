@@ -36,6 +36,15 @@ def test_tags_are_shown_when_asked_for(milr: Milr) -> None:
     assert "| counting |" in milr("compare", "run", "--tags").stdout
 
 
+def test_the_held_out_judge_has_a_table_of_its_own_unless_one_is_named(milr: Milr) -> None:
+    facts = replace(FACTS, held_out={"name": "vqascore", "version": "3"})
+    make_run(Path("run"), scores_of(60), facts, held_out=scores_of(50))
+    both = milr("compare", "run")
+    assert [name in both.stdout for name in ("geneval-hf: overall", "vqascore: overall")] == [True, True]
+    one = milr("compare", "run", "--judge", "vqascore")
+    assert [name in one.stdout for name in ("geneval-hf: overall", "vqascore: overall")] == [False, True]
+
+
 def test_controls_stay_away_when_not_wanted(milr: Milr) -> None:
     make_controls(Path("run"), make_run(Path("run"), scores_of(60)), {"best-of-n": scores_of(40)})
     assert "best-of-n" in milr("compare", "run").stdout

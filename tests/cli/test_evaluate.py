@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageStat
 
 from milr.evaluation.judgements import read_judgements
+from milr.plugins import find
 from milr.run_files import read_lines
 from tests.rewards.endpoint_server import says, serving
 
@@ -218,6 +219,40 @@ def test_dry_run_and_search_mean_the_same_budget(evaluate: Milr, tmp_path: Path)
     assert record(tmp_path / "run")["images_decoded"] == 4
 
 
+def test_counting_loads_nothing(milr: Milr, tmp_path: Path) -> None:
+    options = ("--model", "janus-pro-7b", "--controls", "--dry-run", "--calibration", "0", "--json")
+    (estimate,) = milr("evaluate", "shades", *options, "--judge", "unready").records
+    assert estimate["judgements"] == {"unready": 72, "greenness": 72}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_with_a_judge_that_says_nothing_ends_with_1(evaluate: Milr) -> None:
+    outcome = evaluate("--dry-run", "--judge", "broken", "--limit", "1", "--json")
+    (estimate,) = outcome.records
+    assert (outcome.code, estimate["judging"]) == (1, {})
+    assert "broken cannot judge: ValueError: the critic is out" in outcome.stderr
+
+
+def test_who_was_not_asked_for_can_be_left_out_or_replaced(evaluate: Milr, monkeypatch: pytest.MonkeyPatch) -> None:
+    for role, advice in (("brightness", "--reward NAME takes another"), ("greenness", "--held-out none does without")):
+        with monkeypatch.context() as patch:
+            patch.setattr(find("rewards", role).load(), "needs", frozenset({"wish"}))
+            outcome = evaluate("--controls")
+        assert outcome.code == 2
+        assert f"reward {role!r} needs wish" in outcome.stderr
+        assert advice in outcome.stderr
+
+
+def test_a_run_that_has_lost_its_identity_is_no_foreign_folder(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
+    evaluate("--controls", "--limit", "1", "--images", "1")
+    (tmp_path / "run/controls/base/run.json").unlink()
+    outcome = milr("evaluate", "--resume", "--out", "run")
+    assert outcome.code == 2
+    assert "run/controls/base was a run and has no run.json any more; move it away" in outcome.stderr
+    (tmp_path / "run/controls/base").rename(tmp_path / "away")
+    assert milr("evaluate", "--resume", "--out", "run").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -231,6 +266,7 @@ def test_dry_run_and_search_mean_the_same_budget(evaluate: Milr, tmp_path: Path)
         (["--judge", "picky"], "reward 'picky' needs include"),
         (["--set", "judge.redness.lr=1"], "unknown option of reward 'redness': 'lr'"),
         (["--samples-per-prompt", "0"], "0 is not in the range"),
+        (["--out", ""], "--out is empty; give a path"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
@@ -241,6 +277,13 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert message in outcome.stderr
     assert len(outcome.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prompts_that_are_there_twice_are_named(milr: Milr, tmp_path: Path) -> None:
+    line = {"tag": "single_object", "include": [{"class": "dog", "count": 1}], "prompt": "a photo of a dog"}
+    (tmp_path / "evaluation_metadata.jsonl").write_text(f"{json.dumps(line)}\n" * 3)
+    outcome = milr("evaluate", "geneval", "--data", str(tmp_path), "--dry-run", "--calibration", "0")
+    assert outcome.stderr == "milr: prompts that are there twice: 2; intervals take them for different ones.\n"
 
 
 def test_an_unknown_benchmark_is_named_with_the_nearest_one(milr: Milr) -> None:
@@ -264,7 +307,7 @@ def test_a_judge_that_fails_leaves_recorded_failures_that_are_tried_again(
     critic.write_text("def moody(image, prompt):\n    raise ValueError('not today')\n")
     outcome = evaluate("--limit", "1", "--images", "1", "--judge", f"python:{critic}:moody")
     assert outcome.code == 1
-    assert "0 pictures are missing or unreadable, 1 could not be judged" in outcome.stderr
+    assert "pictures that are not in the numbers: 1 not judged; try these again with: milr evaluate" in outcome.stderr
     (judgement,) = read_judgements(tmp_path / "run").values()
     assert judgement.value is None
     assert "not today" in str(judgement.error)

@@ -78,7 +78,7 @@ def test_ctrl_c_saves_the_state_and_shows_how_to_go_on(
     run = tmp_path / "stopped"
     code, stderr = interrupt(spawn(*arguments(tiny_model), "--out", str(run)), run, 5, signal.SIGINT)
     assert code == 130
-    assert "interrupted; 0 of 2 images are done" in stderr
+    assert f"interrupted; 0 of 2 images in {run} are done" in stderr
     assert f"milr generate --resume --out {run}" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
 

@@ -64,7 +64,7 @@ def test_only_all_finished_parts_of_one_run_are_merged(evaluate: Milr, milr: Mil
         (tmp_path / name / "results.json").write_text(json.dumps(record(tmp_path / "two") | changed))
     (tmp_path / "there").mkdir()
     for folders, message in (
-        (("one",), "the shards 2/2 are missing"),
+        (("one",), "not all shards are given (2/2)"),
         (("one", "one"), "both part 1 of 2"),
         (("one", "whole"), "whole is no shard"),
         (("one", "other"), "other was made with seed = 1, not 0 as in one; give parts of one run"),
@@ -107,6 +107,8 @@ def test_a_run_can_be_scored_by_another_judge_and_keeps_who_made_it(evaluate: Mi
 
 def test_a_row_without_a_search_is_no_oracles_whoever_judges_it(evaluate: Milr, milr: Milr, tmp_path: Path) -> None:
     evaluate("--reward", "greenness", "--controls", "--limit", "1")
+    outcome = milr("score", "shades", "run", "--judge", "greenness", "--out", "scored")
+    assert "judged the run alone; its controls (base, reason-only, best-of-n," in outcome.stderr
     for row, oracle in (("best-of-n", True), ("base", False)):
         folder = f"run/controls/{row}"
         assert milr("score", "shades", folder, "--judge", "greenness", "--out", f"scored-{row}").code == 0
@@ -148,7 +150,7 @@ def test_missing_and_unreadable_pictures_are_counted_and_end_with_1(evaluate: Mi
     (images / "beast-0" / "0.png").write_bytes(b"no picture")
     outcome = milr("score", "shades", str(images), "--out", "scored")
     assert outcome.code == 1
-    assert "2 pictures are missing or unreadable, 0 could not be judged" in outcome.stderr
+    assert "pictures that are not in the numbers: 2 missing or unreadable" in outcome.stderr
     assert record(tmp_path / "scored")["missing"] == 2
 
 

@@ -1,4 +1,4 @@
-"""Run folders as an evaluation leaves them, of given scores."""
+"""Run folders as an evaluation leaves them, of given scores, and what a comparison of them says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from milr.evaluation.comparison import Comparison
 from milr.evaluation.contract import Figure
 from milr.evaluation.judgements import Judgement, append_judgements, read_judgements
 from milr.evaluation.results import PictureFacts, Results, RunFacts, beside_controls, summarise, write_results
@@ -99,3 +100,21 @@ def _judgement(
         error=None if score is not None else "no answer",
         cost={"tokens": 10.0},
     )
+
+
+def with_settings(facts: RunFacts = FACTS, **settings: Any) -> RunFacts:
+    seed = settings.get("seed", facts.seed)
+    return replace(facts, seed=seed, settings={**facts.settings, **settings})
+
+
+def labels(comparison: Comparison) -> list[str]:
+    return [compared.row.label for compared in comparison.rows]
+
+
+def verdicts(comparison: Comparison) -> Mapping[str, str | None]:
+    return {it.row.label: it.difference.verdict if it.difference else None for it in comparison.rows}
+
+
+def warning(comparison: Comparison, start: str) -> str:
+    (line,) = [line for line in comparison.warnings if line.startswith(start)]
+    return line

@@ -1,9 +1,8 @@
-"""Runs side by side: what is paired with what, what is called a difference, and what is said beside it."""
+"""Runs side by side: what is paired with what, and what is called a difference."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,33 +10,14 @@ from typing import Any
 import pytest
 
 from milr.errors import ResumeError, UnknownNameError, UsageError
-from milr.evaluation.comparison import Comparison, compare, format_comparison, format_comparison_tags
-from milr.evaluation.contract import Figure
+from milr.evaluation.comparison import compare, format_comparison, format_comparison_tags
 from milr.evaluation.judgements import JUDGEMENTS_FILE
-from milr.evaluation.results import RESULTS_FILE, RunFacts
+from milr.evaluation.results import RESULTS_FILE
 from milr.evaluation.statistics import Estimate
 
-from .made_runs import FACTS, make_controls, make_run, scores_of
+from .made_runs import FACTS, labels, make_controls, make_run, scores_of, verdicts, warning, with_settings
 
 HELD_OUT = {"name": "vqascore", "version": "3"}
-
-
-def with_settings(facts: RunFacts = FACTS, **settings: Any) -> RunFacts:
-    seed = settings.get("seed", facts.seed)
-    return replace(facts, seed=seed, settings={**facts.settings, **settings})
-
-
-def labels(comparison: Comparison) -> list[str]:
-    return [compared.row.label for compared in comparison.rows]
-
-
-def verdicts(comparison: Comparison) -> Mapping[str, str | None]:
-    return {it.row.label: it.difference.verdict if it.difference else None for it in comparison.rows}
-
-
-def warning(comparison: Comparison, start: str) -> str:
-    (line,) = [line for line in comparison.warnings if line.startswith(start)]
-    return line
 
 
 def test_alike_runs_have_no_warnings_and_a_row_is_better_only_outside_the_interval(tmp_path: Path) -> None:
@@ -75,21 +55,6 @@ def test_the_differences_are_those_of_the_runs_own_results(tmp_path: Path) -> No
 def test_a_control_that_is_given_as_a_run_is_one_row(tmp_path: Path) -> None:
     make_controls(tmp_path, make_run(tmp_path, scores_of(60)), {"best-of-n": scores_of(40)})
     assert labels(compare([tmp_path, tmp_path / "controls/best-of-n"])) == ["milr", "best-of-n"]
-
-
-def test_tags_of_few_prompts_are_named(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", scores_of(1, 4))
-    make_run(tmp_path / "b", scores_of(1, 4), replace(FACTS, row="other"))
-    expected = "tags of few prompts (colors 4): intervals over fewer than 10 are too narrow."
-    assert compare([tmp_path / "a", tmp_path / "b"]).warnings == (expected,)
-
-
-def test_a_control_that_is_not_finished_is_left_out_aloud(tmp_path: Path) -> None:
-    make_controls(tmp_path, make_run(tmp_path, scores_of(60)), {"best-of-n": scores_of(40)})
-    (tmp_path / "controls/resample").mkdir()
-    found = compare([tmp_path])
-    assert labels(found) == ["milr", "best-of-n"]
-    assert warning(found, f"{tmp_path}/controls/resample is unfinished")
 
 
 def test_runs_that_differ_in_the_seed_are_one_row(tmp_path: Path) -> None:
@@ -198,14 +163,13 @@ def test_a_figure_that_lacks_a_tag_is_shown_and_not_called(tmp_path: Path) -> No
     assert any(line.startswith("! not of all pictures") for line in lines)
 
 
-def test_tags_without_variety_are_named_and_have_no_interval(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", scores_of(40, 40) | scores_of(40, 40, "counting"))
-    make_run(tmp_path / "b", scores_of(40, 40) | scores_of(40, 40, "counting"), replace(FACTS, row="other"))
-    found = compare([tmp_path / "a", tmp_path / "b"])
-    assert warning(found, "tags whose prompts are all alike (colors 40, counting 40)")
-    _, _, first, second, *_ = format_comparison(found).splitlines()
-    assert first.split("|")[4].strip() == "1.000"
-    assert second.split("|")[5].strip() == "+0.000 not distinguishable"
+def test_a_judge_that_has_not_judged_the_reference_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", scores_of(40))
+    facts = replace(FACTS, row="other", held_out=HELD_OUT)
+    make_run(tmp_path / "b", scores_of(40), facts, held_out=scores_of(30))
+    expected = r"vqascore has not judged milr, .* --resume --held-out vqascore --out "
+    with pytest.raises(UsageError, match=expected):
+        compare([tmp_path / "a", tmp_path / "b"], "vqascore")
 
 
 def test_runs_without_a_common_prompt_are_not_compared(tmp_path: Path) -> None:
@@ -221,60 +185,6 @@ def test_a_prompt_on_which_the_judge_failed_is_no_zero(tmp_path: Path) -> None:
     found = compare([tmp_path / "a", tmp_path / "b"])
     assert found.rows[1].difference.estimate == Estimate(0.0, 0.0, 0.0)
     assert "other: pictures on which geneval-hf failed, left out: 1 of 10." in found.warnings
-
-
-@pytest.mark.parametrize(
-    ("settings", "decoded", "said"),
-    [
-        ({}, 84.0, None),
-        ({}, 80.0, None),
-        ({}, 79.0, "79.0 of 84 allowed"),
-        ({"steps": 10}, 84.0, "84.0 of 44 allowed"),
-        ({"budget": 40.0}, 84.0, "84.0 of 40 allowed"),
-    ],
-)
-def test_unequal_budgets_are_named(tmp_path: Path, settings: dict[str, Any], decoded: float, said: str | None) -> None:
-    make_run(tmp_path / "a", scores_of(1, 10))
-    make_run(
-        tmp_path / "b", scores_of(1, 10), with_settings(replace(FACTS, row="other"), **settings), images_decoded=decoded
-    )
-    warnings = compare([tmp_path / "a", tmp_path / "b"]).warnings
-    expected = f"pictures decoded for one differ: milr 84.0 of 84 allowed, but other {said}."
-    assert warnings == ((expected,) if said else ())
-
-
-def test_every_other_inequality_is_named(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", scores_of(1, 10), replace(FACTS, oracle=True))
-    scores = {key: [1.0, 0.0] for key in scores_of(1, 10)}
-    facts = replace(
-        with_settings(FACTS, seed=7),
-        row="other",
-        protocol={"name": "paper"},
-        data={"mine.jsonl": {"sha256": "1", "official": False}},
-    )
-    make_run(tmp_path / "b", scores, facts, size=(32, 32), missing=[("colors-001", 1)])
-    assert set(compare([tmp_path / "a", tmp_path / "b"]).warnings) == {
-        "resolutions differ: milr 64 x 64, but other 32 x 32.",
-        "pictures per prompt differ: milr 1, but other 2.",
-        "protocols differ: milr official, but other paper.",
-        "seeds differ: other 7, milr 0; they are paired by prompt alone.",
-        "geneval-hf, or its kin, steered milr (oracle), but not other.",
-        "not the official data: mine.jsonl of other.",
-        "other: pictures missing: 1 of 20.",
-    }
-
-
-def test_rows_of_other_figures_are_named(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", scores_of(1, 10))
-    make_run(tmp_path / "b", scores_of(1, 10), replace(FACTS, row="other"), figures=[Figure("mean of tags")])
-    expected = "figures differ: milr overall, but other mean of tags."
-    assert compare([tmp_path / "a", tmp_path / "b"]).warnings == (expected,)
-
-
-def test_rows_that_search_nothing_are_no_rivals_of_an_oracle(tmp_path: Path) -> None:
-    results = make_run(tmp_path, scores_of(60), replace(FACTS, oracle=True))
-    make_controls(tmp_path, results, {"base": scores_of(20)})
-    assert not [line for line in compare([tmp_path]).warnings if "oracle" in line]
 
 
 def test_seeds_that_both_have_are_paired(tmp_path: Path) -> None:
@@ -349,13 +259,6 @@ def test_results_without_their_judgements_are_refused(tmp_path: Path) -> None:
     (tmp_path / JUDGEMENTS_FILE).unlink()
     with pytest.raises(UsageError, match=r"no judgements\.jsonl beside it; copy both"):
         compare([tmp_path])
-
-
-def test_judgements_that_are_not_those_of_the_results_are_named(tmp_path: Path) -> None:
-    make_run(tmp_path, scores_of(1, 4))
-    content = (tmp_path / JUDGEMENTS_FILE).read_text().splitlines(keepends=True)
-    (tmp_path / JUDGEMENTS_FILE).write_text("".join(content[:2]))
-    assert warning(compare([tmp_path]), "milr: 2 pictures are judged, its results speak of 4")
 
 
 def test_the_record_of_a_comparison_has_rows_and_warnings(tmp_path: Path) -> None:

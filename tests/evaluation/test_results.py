@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from milr.errors import ResumeError
+from milr.evaluation.conclusion import conclude
 from milr.evaluation.contract import Figure, equal_prompts
-from milr.evaluation.judgements import JUDGEMENTS_FILE, append_judgements, read_judgements
+from milr.evaluation.judgements import JUDGEMENTS_FILE, Judgement, append_judgements, read_judgements
 from milr.evaluation.results import RESULTS_FILE, PictureFacts, read_results, summarise
 from milr.evaluation.statistics import Estimate
 from milr.evaluation.tables import format_run, format_tags
+from milr_benchmarks.scenes.plugin import Scenes
 
-from .made_runs import FACTS, make_controls, make_run, scores_of
+from .made_runs import FACTS, Scores, make_controls, make_run, scores_of
 
 HELD_OUT = {"name": "vqascore", "version": "3"}
 
@@ -107,7 +109,7 @@ def test_only_spent_differs_between_two_runs_of_the_same_pictures(tmp_path: Path
     results = make_run(tmp_path / "a", scores_of(3, 5))
     again = replace(make_run(tmp_path / "b", scores_of(3, 5)), spent={"seconds": 99.0})
     records = [it.to_record() for it in (results, again)]
-    assert records[0].pop("spent") == {"seconds": 1.0, "judges": {"geneval-hf": {"tokens": 50.0}}}
+    assert records[0].pop("spent") == {"seconds": 1.0}
     records[1].pop("spent")
     assert records[0] == records[1]
 
@@ -181,7 +183,22 @@ def test_the_table_says_what_is_not_in_its_numbers(tmp_path: Path) -> None:
     assert "milr: pictures on which geneval-hf failed, left out: 1 of 4." in lines
     assert "milr: prompts of which geneval-hf scored no picture: 2 of 4." in lines
     assert "not the official data: prompts.jsonl." in lines
-    assert "tags of few prompts (colors 2): intervals over fewer than 10 are too narrow." in lines
+    assert "geneval-hf: tags of few prompts (colors 2): intervals over fewer than 10 are too narrow." in lines
+
+
+def test_a_figure_without_one_of_its_tags_says_which(tmp_path: Path) -> None:
+    unjudged: Scores = {("broken", "counting"): [None]}
+    lines = format_run(make_run(tmp_path, {**scores_of(20, 40), **unjudged})).splitlines()
+    assert (
+        "milr: no overall by geneval-hf: it scored nothing of counting; "
+        "--categories colors gives the figures of the others."
+    ) in lines
+
+
+def test_what_failed_attempts_of_a_judge_have_cost_is_spent(tmp_path: Path) -> None:
+    first = Judgement("geneval-hf", "1", "a", 0, "colors", "a dog", "", None, error="no", cost={"requests": 5.0})
+    append_judgements(tmp_path, [first, replace(first, value=1.0, error=None, cost={"requests": 1.0})])
+    assert conclude(FACTS, Scenes(), [], tmp_path).spent == {"judges": {"geneval-hf": {"requests": 6.0}}}
 
 
 def test_the_table_of_tags_has_a_line_for_each(tmp_path: Path) -> None:
