@@ -78,10 +78,11 @@ def names_of_judges(settings: Settings, benchmark: Benchmark) -> list[str]:
     """Who would judge, as far as it is known before anything is loaded."""
     known = settings["model"] in plugins.plugins("models")
     roles = benchmark.roles(facts_of_pictures_by(settings["model"]) if known else None)
-    named = {"judge": roles.judge, "held_out": roles.held_out}
+    judge = _name(settings["judge"], roles.judge)
     expected = settings["held_out"] or settings["controls"] or is_oracle(settings["protocol"])
-    asked = ["judge", *(["held_out"] if expected and settings["held_out"] != "none" else [])]
-    return [without_address(settings[role]) if settings[role] else named[role].name for role in asked]
+    if not expected or settings["held_out"] == "none":
+        return [judge]
+    return [judge, _name(settings["held_out"], _other_judge(roles, judge))]
 
 
 def load_judges(
@@ -101,11 +102,19 @@ def load_judges(
     where_it_matters = settings.values.get("controls") or (critic is not None and is_kin(critic.kin, judge))
     if wanted == "none" or not (wanted or where_it_matters):
         return Judges(judge, None)
-    usual = roles.judge if judge.name == roles.held_out.name else roles.held_out
-    held_out = _load("held_out", usual, settings, model, device)
+    held_out = _load("held_out", _other_judge(roles, judge.name), settings, model, device)
     if held_out.name == judge.name:
         raise UsageError(f"{judge.name} is the judge already; name another --held-out, or none.")
     return Judges(judge, held_out, unasked=not wanted)
+
+
+def _other_judge(roles: Roles, judge: str) -> Role:
+    """Who is held out where nobody is named."""
+    return roles.judge if judge == roles.held_out.name else roles.held_out
+
+
+def _name(given: str | None, usual: Role) -> str:
+    return without_address(given) if given else usual.name
 
 
 def is_kin(critic: Iterable[str], judge: Judge) -> bool:

@@ -223,6 +223,8 @@ def test_counting_loads_nothing(milr: Milr, tmp_path: Path) -> None:
     options = ("--model", "janus-pro-7b", "--controls", "--dry-run", "--calibration", "0", "--json")
     (estimate,) = milr("evaluate", "shades", *options, "--judge", "unready").records
     assert estimate["judgements"] == {"unready": 72, "greenness": 72}
+    (estimate,) = milr("evaluate", "shades", *options, "--judge", "greenness").records
+    assert list(estimate["judgements"]) == ["greenness", "redness"]
     assert list(tmp_path.iterdir()) == []
 
 
