@@ -120,11 +120,12 @@ def carry_out(
         asked, settings = settings, prepare(settings, model.facts)
         with origin_of_critic(asked, settings, benchmark):
             loaded = load(settings, model)
-            judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
-            _check_protocol(settings, loaded, judges)
-            check_judges(judges, prompts)
-            protocol = _protocol(settings, benchmark, judges, loaded)
-            evaluation = Evaluation(benchmark, prompts, files, protocol, loaded, judges, crew)
+        judges = load_judges(settings, benchmark.roles(model.facts), model, settings["device"], loaded.reward)
+        _check_protocol(settings, loaded, judges)
+        check_judges(judges, prompts)
+        protocol = _protocol(settings, benchmark, judges, loaded)
+        evaluation = Evaluation(benchmark, prompts, files, protocol, loaded, judges, crew)
+        with origin_of_critic(asked, settings, benchmark):
             rows = _rows(evaluation, settings, out)
         warn_of_unknown_words(model, prompts)
         if settings["dry_run"]:

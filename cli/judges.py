@@ -14,6 +14,7 @@ from milr.evaluation.contract import Benchmark, Role, Roles
 from milr.evaluation.judgements import Judgement
 from milr.evaluation.judging import Judge
 from milr.evaluation.protocols import is_oracle
+from milr.models import check_name
 from milr.models.base import ModelFacts, UnifiedModel
 from milr.models.loading import resolve_device
 from milr.prompts import Prompt
@@ -75,14 +76,22 @@ def origin_of_critic(asked: Settings, settings: Settings, benchmark: Benchmark) 
 
 
 def names_of_judges(settings: Settings, benchmark: Benchmark) -> list[str]:
-    """Who would judge, as far as it is known before anything is loaded."""
+    """Who would judge, as far as names tell: which weights a critic shares with a judge is not known before they load.
+
+    Raises:
+        UsageError: no such model or judge, or the two judges are one.
+    """
+    check_name(settings["model"])
     known = settings["model"] in plugins.plugins("models")
     roles = benchmark.roles(facts_of_pictures_by(settings["model"]) if known else None)
     judge = _name(settings["judge"], roles.judge)
-    expected = settings["held_out"] or settings["controls"] or is_oracle(settings["protocol"])
+    steers = parse_reward(judge).plugin in [parse_reward(text).plugin for text in settings["reward"]]
+    expected = settings["held_out"] or settings["controls"] or is_oracle(settings["protocol"]) or steers
     if not expected or settings["held_out"] == "none":
         return [judge]
-    return [judge, _name(settings["held_out"], _other_judge(roles, judge))]
+    held_out = _name(settings["held_out"], _other_judge(roles, judge))
+    _check_other(judge, held_out)
+    return [judge, held_out]
 
 
 def load_judges(
@@ -103,8 +112,7 @@ def load_judges(
     if wanted == "none" or not (wanted or where_it_matters):
         return Judges(judge, None)
     held_out = _load("held_out", _other_judge(roles, judge.name), settings, model, device)
-    if held_out.name == judge.name:
-        raise UsageError(f"{judge.name} is the judge already; name another --held-out, or none.")
+    _check_other(judge.name, held_out.name)
     return Judges(judge, held_out, unasked=not wanted)
 
 
@@ -114,7 +122,14 @@ def _other_judge(roles: Roles, judge: str) -> Role:
 
 
 def _name(given: str | None, usual: Role) -> str:
+    if given:
+        plugins.find("rewards", parse_reward(given).plugin)
     return without_address(given) if given else usual.name
+
+
+def _check_other(judge: str, held_out: str) -> None:
+    if held_out == judge:
+        raise UsageError(f"{judge} is the judge already; name another --held-out, or none.")
 
 
 def is_kin(critic: Iterable[str], judge: Judge) -> bool:

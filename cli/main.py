@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `milr --help` is quick.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -65,8 +66,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        where = error.filename or "stdout"  # what milr writes elsewhere has errors of its own
-        return _say(f"{error.strerror or error}: {where}.", 1)
+        # What milr writes to a disk has errors of its own: without a name, it is our output that is full.
+        where = error.filename or ("stdout" if error.errno == errno.ENOSPC else "")
+        return _say(f"{error.strerror or error}{f': {where}' if where else ''}.", 1)
 
 
 def main() -> None:
@@ -92,7 +94,7 @@ def _set_up_logging() -> None:
     lines.setFormatter(logging.Formatter("milr: %(message)s"))
     for room in ("milr", "milr_rewards", "milr_benchmarks"):
         logger = logging.getLogger(room)
-        logger.addHandler(lines)
+        logger.handlers = [lines]
         logger.propagate = False
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
 

@@ -5,13 +5,16 @@ Its libraries try each file again and again, half a minute for each, before they
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from threading import RLock
 
 _PATIENCE = 5.0  # seconds until the hub has answered
+_PAUSE = 60.0  # seconds until one that has not is asked again
 _loading = RLock()  # the libraries' switch is the process's own
+_known: dict[str, tuple[bool, float]] = {}  # by address: whether it answers, and until when that is believed
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def hub_or_cache() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if there or not _is_of_files(error):
+            if there or not _is_of_the_hub(error):
                 raise
             why = "HF_HUB_OFFLINE is set" if switched_off else f"{constants.ENDPOINT} does not answer"
             raise ConnectionError(f"{why}, and the cache here lacks some of its files") from error
@@ -38,18 +41,25 @@ def hub_or_cache() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = switched_off
 
 
-@cache
 def answers(endpoint: str) -> bool:
-    """Whether a hub says anything at all; asked once in a process."""
+    """Whether a hub says anything at all; one that does is asked once, one that does not again after a minute."""
     from huggingface_hub import get_session
 
+    known, until = _known.get(endpoint, (False, 0.0))
+    if time.monotonic() < until:
+        return known
     try:
         get_session().head(endpoint, timeout=_PATIENCE)
+        _known[endpoint] = True, math.inf
     except Exception:  # of whichever HTTP library this release is built on
-        return False
-    return True
+        _known[endpoint] = False, time.monotonic() + _PAUSE
+    return _known[endpoint][0]
 
 
-def _is_of_files(error: BaseException | None) -> bool:
-    """Whether an error began with a file that could not be had."""
-    return error is not None and (isinstance(error, OSError) or _is_of_files(error.__cause__ or error.__context__))
+def _is_of_the_hub(error: BaseException | None) -> bool:
+    """Whether an error began with a file that only the hub has."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    while error is not None and not isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return error is not None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 OPENAI = "https://api.openai.com/v1"
 
-_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")  # GPT-4o of May and of November are kin
+_SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|0\d{2})$")  # GPT-4o of May and of November are kin
 LONGEST_REASON = 160  # characters
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
+from milr import hub
 from milr.errors import ModelError, UsageError
 from milr.hub import hub_or_cache
 from milr.models import load_model
@@ -75,11 +77,23 @@ def test_a_hub_that_answers_is_left_to_the_libraries(monkeypatch: pytest.MonkeyP
     assert len(asked) == 1
 
 
-def test_mistakes_that_have_nothing_to_do_with_files_keep_their_message(nobody: str) -> None:
-    with pytest.raises(ValueError, match="shapes"), hub_or_cache():
-        raise ValueError("shapes")
+@pytest.mark.parametrize("mistake", [ValueError("shapes"), OSError(28, "No space left on device")])
+def test_mistakes_that_have_nothing_to_do_with_the_hub_keep_their_message(nobody: str, mistake: Exception) -> None:
+    with pytest.raises(type(mistake), match=str(mistake.args[-1])), hub_or_cache():
+        raise mistake
 
 
 def test_a_library_may_say_it_in_words_of_its_own(nobody: str) -> None:
     with pytest.raises(ConnectionError, match="does not answer"), hub_or_cache():
-        raise RuntimeError("failed to download") from FileNotFoundError("config.json")
+        raise RuntimeError("failed to download") from LocalEntryNotFoundError("config.json")
+
+
+def test_a_hub_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PAUSE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+    assert not hub.answers(endpoint)
+    with answering(http("200 OK", b"")) as (address, asked):
+        monkeypatch.setitem(hub._known, f"http:{address}", hub._known[endpoint])
+        assert [hub.answers(f"http:{address}") for _ in range(2)] == [True, True]
+    assert len(asked) == 1

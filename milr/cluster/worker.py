@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import socket
 import sys
 import traceback
@@ -28,7 +29,7 @@ from milr.search import refine
 
 Load = Callable[[str], tuple[UnifiedModel, Reward]]
 
-_CARRIED = ("MILR_", "OPENAI_", "HF_TOKEN", "HF_ENDPOINT")  # what names of variables begin with
+_CARRIED = re.compile(r"MILR_.+|OPENAI_.+|HF_TOKEN|HF_ENDPOINT")  # names of variables
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Home:
         Args:
             variables: names of environment variables that count beside milr's own and those of hubs and endpoints.
         """
-        named = {name: it for name, it in os.environ.items() if name in variables or name.startswith(_CARRIED)}
+        named = {name: it for name, it in os.environ.items() if name in variables or _CARRIED.fullmatch(name)}
         return Home(str(Path.cwd()), [str(Path(entry).absolute()) for entry in sys.path], named)
 
     def enter(self) -> None:

@@ -6,6 +6,7 @@ compared; rows over other prompts are compared over the common ones.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from milr.evaluation.tables import (
     incomplete,
     markdown,
     marks,
+    narrow_intervals,
 )
 from milr.run_files import Record
 
@@ -145,7 +147,11 @@ def compare(
         figure=headline.name,
         reference=reference.label,
         rows=compared,
-        warnings=(*unfinished, *doubts(rows, reference, chosen)),
+        warnings=(
+            *unfinished,
+            *doubts(rows, reference, chosen),
+            *narrow_intervals(chosen["name"], [row.tags for row in compared], headline.weights),
+        ),
     )
 
 
@@ -204,9 +210,10 @@ def _judge(rows: Sequence[Row], reference: Row, name: str | None) -> Mapping[str
     if name is not None and name not in judges:
         others = {judge["name"] for row in rows for judge in row.facts.judges}
         if name in others:
+            run = shlex.quote(str(reference.entries[0].run))
             raise UsageError(
                 f"{name} has not judged {reference.label}, with which all are compared; --against a row that it has "
-                f"judged, or go on with: milr evaluate --resume --held-out {name} --out {reference.entries[0].folder}"
+                f"judged, or have it judge each run: milr evaluate --resume --held-out {name} --out {run}"
             )
         raise UnknownNameError("judge", name, judges, f"These have judged {reference.label}.")
     return judges[name] if name else reference.facts.judge

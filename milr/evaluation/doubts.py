@@ -8,7 +8,7 @@ from milr.evaluation.controls import UNSEARCHED, most_pictures
 from milr.evaluation.figures import figures_by
 from milr.evaluation.rows import Entry, Row, unsaid_differences
 from milr.evaluation.statistics import Seed, common_seeds, paired_differences
-from milr.evaluation.tables import format_protocol, losses, narrow_intervals
+from milr.evaluation.tables import format_protocol, losses
 
 BUDGET_TOLERANCE = 0.05  # of the reference's pictures
 
@@ -31,7 +31,6 @@ def doubts(rows: Sequence[Row], reference: Row, judge: Judge) -> list[str]:
         *_prompts(judged, reference, judge),
         *_oracles([row for row in rows if judge in row.facts.judges], judge),
         *_data(rows),
-        *narrow_intervals([row.results for row in judged], judge["name"]),
         *(line for row in rows for entry in row.entries for line in _incomplete(entry, row, judge)),
     ]
 

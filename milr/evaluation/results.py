@@ -268,8 +268,8 @@ def read_results(folder: Path) -> Results | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ResumeError(
-            f"{path} is not what this version of milr writes; delete it and let 'milr evaluate' or 'milr score' "
-            "write it again."
+            f"{path} is not what this version of milr writes; 'milr evaluate --resume' or 'milr score' with its folder "
+            "as --out writes it again."
         ) from None
 
 

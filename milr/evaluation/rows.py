@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,14 @@ from milr.run_identity import IDENTITY_FILE
 
 @dataclass(frozen=True)
 class Entry:
-    """What the files of one run, or of one of its controls, say."""
+    """What the files of one run, or of one of its controls, say.
+
+    Attributes:
+        run: the folder of the run; of a control, that of the run that it belongs to.
+    """
 
     folder: Path
+    run: Path
     results: Results
     judgements: Judgements
 
@@ -89,17 +95,19 @@ def read_rows(folders: Sequence[Path], with_controls: bool = True) -> tuple[list
         raise UsageError("a run is given twice; give each folder once.")
     entries, warnings = [], []
     for folder in folders:
-        entry = _read_entry(folder)
+        entry = _read_entry(folder, folder)
         if entry is None:
             raise UsageError(_why_not(folder))
         entries.append(entry)
+        if not with_controls:
+            continue
         for gone in [it for it in entry.results.controls if it.folder and not (folder / it.folder).is_dir()]:
-            again = f"milr evaluate --resume --out {folder}"
+            again = f"milr evaluate --resume --out {shlex.quote(str(folder))}"
             warnings.append(f"{gone.facts.row} of {folder} is not there any more; {again} makes it again.")
-        for control in _control_folders(entry) if with_controls else []:
+        for control in _control_folders(entry):
             if control.resolve() in given:
                 continue  # it is a row already
-            found = _read_entry(control)
+            found = _read_entry(control, folder)
             if found is None:
                 warnings.append(f"{control} is unfinished: it is left out.")
             else:
@@ -143,7 +151,7 @@ def _is_in(trait: str, label: str) -> bool:
     return f"({trait} " in label or f", {trait} " in label
 
 
-def _read_entry(folder: Path) -> Entry | None:
+def _read_entry(folder: Path, run: Path) -> Entry | None:
     results = read_results(folder)
     if results is None:
         return None
@@ -153,7 +161,7 @@ def _read_entry(folder: Path) -> Entry | None:
         raise ResumeError(f"cannot read {folder / JUDGEMENTS_FILE}: {error.strerror or error}.") from None
     if not judgements and any(tag.images for it in results.judges.values() for tag in it.tags.values()):
         raise UsageError(f"{folder} has a {RESULTS_FILE} but no {JUDGEMENTS_FILE} beside it; copy both.")
-    return Entry(folder, results, judgements)
+    return Entry(folder, run, results, judgements)
 
 
 def _why_not(folder: Path) -> str:

@@ -6,7 +6,8 @@ draws depend on the tag and its numbers alone: the same data gives the same inte
 
 Of one prompt nothing can be drawn again: a figure in which a tag of a single prompt counts has no interval, and no
 difference is ever called by it. Nor is one over fewer than `FEW` prompts of a tag, whose interval is too narrow; one
-that rests on fewer than `DISCORDANT` prompts, which no exact test would call; or one that lacks a tag of its figure.
+that rests on fewer than `DISCORDANT` prompts, which a sign test would not call even if all agreed; or one that lacks a
+tag of its figure.
 
 All results are rounded to six digits; what is smaller is the arithmetic's.
 """
@@ -70,7 +71,7 @@ class Difference:
         estimate: of the difference.
         prompts: that both rows have, in the tags that count.
         fewest: of them, in one tag.
-        differing: of them, those in which the rows are not alike.
+        differing: of them, those whose number is not zero.
         whole: every tag that counts has some.
     """
 

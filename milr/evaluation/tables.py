@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from milr.evaluation.results import REFERENCE, Results, RunFacts
 from milr.evaluation.statistics import FEW, Difference, Estimate
@@ -11,9 +12,21 @@ from milr.run_files import to_json
 ORACLE = "*"  # behind a number of a judge that steered the search, or whose kin did
 ORACLE_NOTE = f"{ORACLE} oracle: the search was steered by this judge or by its kin."
 INCOMPLETE = "!"  # behind a number that not all pictures are in
-INCOMPLETE_NOTE = f"{INCOMPLETE} not of all pictures: what is not there or could not be judged is left out, as follows."
+INCOMPLETE_NOTE = f"{INCOMPLETE} not of all pictures: what is not there or could not be judged is left out."
 NONE = "-"
 UNCORRECTED = "intervals and verdicts are not corrected for the number of comparisons."
+
+
+class Sample(Protocol):
+    """Prompts and what is estimated of them."""
+
+    @property
+    def estimate(self) -> Estimate: ...
+
+    @property
+    def prompts(self) -> int: ...
+
+
 _JUDGES = ("judge", "held-out")  # in the order of `RunFacts.judges`
 
 
@@ -56,14 +69,14 @@ def format_tags(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
-def narrow_intervals(results: Iterable[Results], judge: str) -> list[str]:
-    """A line when the headline rests on tags of few prompts, and one when on tags whose prompts are all alike."""
-    counting = [
-        (tag, found)
-        for row in results
-        for tag, found in (row.judges[judge].tags if judge in row.judges else {}).items()
-        if found.prompts and row.figures[0].weights.get(tag)
-    ]
+def narrow_intervals(judge: str, rows: Iterable[Mapping[str, Sample]], weights: Mapping[str, float]) -> list[str]:
+    """A line when a figure rests on tags of few prompts, and one when on tags whose prompts are all alike.
+
+    Args:
+        rows: what the judge says of each tag of each row.
+        weights: of the figure's tags.
+    """
+    counting = [(tag, found) for row in rows for tag, found in row.items() if found.prompts and weights.get(tag)]
     few = {tag: found.prompts for tag, found in counting if found.prompts < FEW}
     alike = {tag: found.prompts for tag, found in counting if tag not in few and is_alike(found.estimate)}
     lines = []
@@ -183,7 +196,8 @@ def _notes(results: Results) -> list[str]:
     if results.critic_figures and facts.critic:
         notes.append(f"critic {facts.critic['name']}: its own final reward, {results.figures[0].name}.")
     notes.append(_data(results))
-    notes += narrow_intervals(results.rows, facts.judge["name"])
+    judge = facts.judge["name"]
+    notes += narrow_intervals(judge, [row.judges[judge].tags for row in results.rows], results.figures[0].weights)
     compared = sum(len(row.differences) for row in results.rows)
     notes += [UNCORRECTED] if compared > 1 else []
     lost = [note for row in results.rows for note in losses(row, row.facts.row)]

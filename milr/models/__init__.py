@@ -42,8 +42,15 @@ def load_model(
         precision = {"quantize": check_precision(quantize)}
     if name_or_path in plugins.plugins("models"):
         return plugins.find("models", name_or_path).load().load(device, dtype, revision, **precision)
-    from milr.models.loading import is_folder, load_from
+    check_name(name_or_path)
+    from milr.models.loading import load_from
 
-    if "/" in name_or_path or is_folder(name_or_path):
-        return load_from(name_or_path, device, dtype, revision, **precision)
-    return plugins.find("models", name_or_path).load()  # raises: the name is not known
+    return load_from(name_or_path, device, dtype, revision, **precision)
+
+
+def check_name(name_or_path: str) -> None:
+    """Refuses what is neither a name nor a folder nor may be a hub id; UnknownNameError says what there is."""
+    from milr.models.loading import is_folder
+
+    if "/" not in name_or_path and not is_folder(name_or_path):
+        plugins.find("models", name_or_path)

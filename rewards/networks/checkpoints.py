@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,10 +64,10 @@ class Weights:
             return self._content
         return f"{self.source}@{self._commit() or self.revision or 'main'}"
 
-    @property
+    @cached_property
     def kin(self) -> frozenset[str]:
-        """What they are called, in whichever critic: the hub's name without a revision, or `folder_name`."""
-        return frozenset({folder_name(self.folder) if self.folder else self.source})
+        """What they are called, in whichever critic: the hub's name without a revision, or `folder_kin`."""
+        return folder_kin(self.folder) if self.folder else frozenset({self.source})
 
     @cached_property
     def _content(self) -> str:
@@ -198,41 +198,46 @@ def missing_package(reward: str, error: ImportError) -> UsageError:
     return UsageError(f"reward {reward!r} needs {package}; install it with: pip install 'milr[critics]'")
 
 
-def folder_name(folder: Path) -> str:
-    """What the weights in a folder are called, the same for every copy of them on every machine.
+def folder_kin(folder: Path) -> frozenset[str]:
+    """What the weights in a folder are called: the same for every copy of a file, on every machine.
 
-    Those that ship with milr have a name, and so have those in the hub's cache; others are called by their content, and
-    a folder without weights by its path.
+    Those that ship with milr have a name, and those in the hub's cache its name; others are called by the content of
+    each file of weights, and a folder without any by its path. A plain copy of what the hub has is no kin of the hub's
+    name, which does not say what is in it.
     """
     folder = folder.resolve()
     if folder.parent == _EMBEDDED:
-        return folder.name
+        return frozenset({folder.name})
     if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
-        return folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)
-    contents = {_file_hash(file) for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file()}
-    return f"weights {_short(sorted(contents))}" if contents else str(folder)
+        return frozenset({folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)})
+    files = [file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file()]
+    return frozenset(f"weights {_file_hash(file)}" for file in files) or frozenset({str(folder)})
 
 
 def content_hash(folder: Path) -> str:
     """Twelve digits that change with the files of a folder; of very large files, with their size and some samples."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    return _short(f"{file.name} {_file_hash(file)}" for file in files)
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(f"{file.name} {file.stat().st_size} ".encode())
+        digest.update(_content_of(file))
+    return digest.hexdigest()[:12]
 
 
 def _file_hash(file: Path) -> str:
+    return hashlib.sha256(f"{file.stat().st_size} ".encode() + _content_of(file)).hexdigest()[:12]
+
+
+def _content_of(file: Path) -> bytes:
+    """What stands for a file: its hash, or samples of a very large one."""
     size = file.stat().st_size
     with file.open("rb") as content:
         if size <= _WHOLE:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-        digest = hashlib.sha256(str(size).encode())
+            return hashlib.file_digest(content, "sha256").digest()
+        samples = []
         for place in range(_SAMPLES):
             content.seek(place * (size - _END) // (_SAMPLES - 1))
-            digest.update(content.read(_END))
-    return digest.hexdigest()
-
-
-def _short(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+            samples.append(content.read(_END))
+    return b"".join(samples)
 
 
 def half_on_gpu(device: str) -> torch.dtype:

@@ -19,7 +19,7 @@ from milr.errors import UnknownNameError, UsageError
 from milr.quiet import quiet
 
 from .batching import batches, once
-from .checkpoints import Weights, content_hash, folder_name, missing_package
+from .checkpoints import Weights, content_hash, folder_kin, missing_package
 
 BATCH = 64  # texts or pictures per forward pass; keeps memory flat
 OPENAI = "openai"  # the tag that is meant where an architecture has it
@@ -49,9 +49,9 @@ class Checkpoint:
         return str(self.folder or self)
 
     @property
-    def name(self) -> str:
+    def kin(self) -> frozenset[str]:
         """What it is called in whichever critic."""
-        return folder_name(self.folder) if self.folder else str(self).removeprefix("hf-hub:")
+        return folder_kin(self.folder) if self.folder else frozenset({str(self).removeprefix("hf-hub:")})
 
     def __str__(self) -> str:
         return f"{self.architecture} ({self.tag})" if self.tag else self.architecture
@@ -93,7 +93,7 @@ class OpenClip:
         self._reward, self._option, self._device, self._resize = reward, option, device, resize
         self._checkpoint = _choose(reward, model, pretrained)
         self.version = str(self._checkpoint)
-        self.kin = frozenset({self._checkpoint.name})
+        self.kin = self._checkpoint.kin
         self.size_mb: float | None = None
         if folder := self._checkpoint.folder:
             self.version = content_hash(folder)

@@ -19,7 +19,7 @@ from milr.errors import UsageError
 
 from ..language.vocabulary import COLORS
 from .batching import batches
-from .checkpoints import folder_name
+from .checkpoints import folder_kin
 from .colors import ColorNamer
 from .detection import Detection
 from .transformers_detector import TransformersDetector
@@ -64,7 +64,7 @@ class SceneWitness:
             raise UsageError(f"reward {reward!r} has no weights: there is no file {str(weights)!r}.")
         content = weights.read_bytes()
         self.version = hashlib.sha256(content).hexdigest()[:12]
-        self.kin = frozenset({folder_name(folder)})
+        self.kin = folder_kin(folder)
         self.size_mb = round(len(content) / 1e6, 1)
 
     @property

@@ -58,7 +58,7 @@ def test_controls_stay_away_when_not_wanted(milr: Milr) -> None:
         (["run", "--judge", "clip"], "milr: unknown judge 'clip'. Available: geneval-hf. These have judged milr.\n"),
         (["run", "--against", "base"], "milr: unknown row 'base'. Available: milr.\n"),
         (["run", "run"], "milr: a run is given twice; give each folder once.\n"),
-        (["foreign"], "milr: foreign/results.json is not what this version of milr writes; delete it and let "),
+        (["foreign"], "milr: foreign/results.json is not what this version of milr writes; 'milr evaluate "),
         (["file"], "milr: there is no folder file; give the folder of a run.\n"),
         (["x" * 300], f"milr: RUN {'x' * 60!r} is no usable path: "),
     ],

@@ -225,6 +225,8 @@ def test_counting_loads_nothing(milr: Milr, tmp_path: Path) -> None:
     assert estimate["judgements"] == {"unready": 72, "greenness": 72}
     (estimate,) = milr("evaluate", "shades", *options, "--judge", "greenness").records
     assert list(estimate["judgements"]) == ["greenness", "redness"]
+    for wrong in (["--model", "nonsense"], ["--judge", "nonsense"], ["--judge", "redness", "--held-out", "redness"]):
+        assert milr("evaluate", "shades", *options, *wrong).code == 2
     assert list(tmp_path.iterdir()) == []
 
 

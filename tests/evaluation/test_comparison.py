@@ -164,10 +164,10 @@ def test_a_figure_that_lacks_a_tag_is_shown_and_not_called(tmp_path: Path) -> No
 
 
 def test_a_judge_that_has_not_judged_the_reference_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", scores_of(40))
+    make_controls(tmp_path / "a", make_run(tmp_path / "a", scores_of(40)), {"best-of-n": scores_of(40)})
     facts = replace(FACTS, row="other", held_out=HELD_OUT)
     make_run(tmp_path / "b", scores_of(40), facts, held_out=scores_of(30))
-    expected = r"vqascore has not judged milr, .* --resume --held-out vqascore --out "
+    expected = rf"vqascore has not judged best-of-n, .* --resume --held-out vqascore --out {tmp_path / 'a'}$"
     with pytest.raises(UsageError, match=expected):
         compare([tmp_path / "a", tmp_path / "b"], "vqascore")
 

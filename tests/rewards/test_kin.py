@@ -60,7 +60,7 @@ def test_a_judge_is_kin_of_what_the_endpoint_serves() -> None:
 
 
 def test_snapshots_of_one_model_are_kin() -> None:
-    models = ("gpt-4o", "gpt-4o-2024-05-13", "gpt-4o-2024-11-20")
+    models = ("gpt-4o", "gpt-4o-2024-05-13", "gpt-4o-2024-11-20", "gpt-4o-20241120", "gpt-4o-1120", "gpt-4o-001")
     assert {Judge(cache="none", model=model).kin for model in models} == {frozenset({"gpt-4o"})}
     assert Judge(cache="none", model="gpt-4o-mini-2024-07-18").kin == {"gpt-4o-mini"}
 
@@ -75,6 +75,9 @@ def test_a_folder_is_called_by_its_weights_wherever_they_lie(
     assert named == ClipScore(model=str(clip_folder)).kin == Clip(model=str(copy)).kin
     assert not any(str(clip_folder) in name for name in named)
     (weights,) = copy.glob("*.safetensors")
+    (copy / "other.bin").write_bytes(b"another network")
+    assert Clip(model=str(copy)).kin > named
+    (copy / "other.bin").unlink()
     weights.write_bytes(weights.read_bytes() + b" ")
     assert Clip(model=str(copy)).kin != named
 
