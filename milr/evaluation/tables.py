@@ -15,6 +15,7 @@ INCOMPLETE = "!"  # behind a number that not all pictures are in
 INCOMPLETE_NOTE = f"{INCOMPLETE} not of all pictures: what is not there or could not be judged is left out."
 NONE = "-"
 UNCORRECTED = "intervals and verdicts are not corrected for the number of comparisons."
+_JUDGES = ("judge", "held-out")  # in the order of `RunFacts.judges`
 
 
 class Sample(Protocol):
@@ -25,9 +26,6 @@ class Sample(Protocol):
 
     @property
     def prompts(self) -> int: ...
-
-
-_JUDGES = ("judge", "held-out")  # in the order of `RunFacts.judges`
 
 
 def format_run(results: Results) -> str:
