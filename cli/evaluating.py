@@ -22,6 +22,7 @@ from milr.evaluation.protocols import departures, is_oracle, paper_targets
 from milr.evaluation.results import Results, RunFacts, beside_controls, write_results
 from milr.models.base import UnifiedModel
 from milr.prompts import Prompt
+from milr.rewards import parse_reward
 from milr.run_identity import Identity, read_identity
 from milr.runs import RunFolder, open_run
 from milr.search import searches_at_once
@@ -153,7 +154,10 @@ def _protocol(settings: Settings, benchmark: Benchmark, judges: Judges, loaded: 
     if name is None:
         return {"name": "custom"}
     judge = benchmark.roles(loaded.model.facts).judge
-    changed = departures(name, settings.values, settings.deciding_options(), benchmark, judge)
+    measure = f"judge.{parse_reward(settings['judge'] or judge.critic).plugin}."
+    kinds = ("method.", "reward.", measure)  # options of the held-out judge change no number of the protocol's
+    options = {option: value for option, value in settings.deciding_options().items() if option.startswith(kinds)}
+    changed = departures(name, settings.values, options, benchmark, judge)
     if judges.judge.name != judge.name:
         changed["judge"] = judges.judge.name
     if is_oracle(name) and not is_kin(loaded.reward.kin, judges.judge):

@@ -140,6 +140,7 @@ def test_what_is_not_as_the_protocol_says_stands_beside_its_name(evaluate: Milr,
         ("paper", ["--set", "judge.redness.power=2"], {"judge.redness.power": 2}),
         ("official", ["--order", "image", "--budget", "2"], {}),  # what is evaluated is free
         ("official", ["--set", "judge.redness.power=2"], {"judge.redness.power": 2}),
+        ("official", ["--held-out", "greenness", "--set", "judge.greenness.power=2"], {}),
     ],
 )
 def test_everything_that_makes_another_number_of_a_protocols_is_named(
