@@ -25,19 +25,18 @@ def compare(
     compared with a reference: the first row of best-of-n, which draws as many pictures and learns nothing, or, where
     there is none, the first RUN. A row is better or worse only where the 95 % interval of its difference excludes zero.
     """
-    from milr.evaluation.comparison import compare as compared
-    from milr.evaluation.comparison import format_comparison, format_comparison_tags
+    from milr.evaluation.comparison import compare as by_one
+    from milr.evaluation.comparison import compare_by_all, format_comparison, format_comparison_tags
 
     folders = [user_path(run, "RUN") for run in runs]
-    comparisons = [compared(folders, judge, against, with_controls=not no_controls)]
-    if as_json:
-        click.echo(to_json(comparisons[0].to_record()))
-    elif judge is None:
-        others = [name for name in comparisons[0].judges if name != comparisons[0].judge["name"]]
-        comparisons += [compared(folders, name, against, with_controls=not no_controls) for name in others]
+    if as_json or judge is not None:
+        comparisons = [by_one(folders, judge, against, with_controls=not no_controls)]
+    else:
+        comparisons = compare_by_all(folders, against, with_controls=not no_controls)
     for warning in dict.fromkeys(line for comparison in comparisons for line in comparison.warnings):
         click.echo(f"milr: {warning}", err=True)
     if as_json:
+        click.echo(to_json(comparisons[0].to_record()))
         return
     tables = [format_comparison(comparison) for comparison in comparisons]
     tables += [format_comparison_tags(comparison) for comparison in comparisons] if tags else []

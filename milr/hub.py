@@ -1,6 +1,6 @@
 """The Hugging Face hub where there is no network: what is cached is used at once, what is not is refused at once.
 
-Its libraries try each file again and again, half a minute for each, before they look into their cache.
+Its libraries try again and again, for half a minute a load, before they look into their cache.
 """
 
 from __future__ import annotations

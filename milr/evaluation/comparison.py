@@ -89,7 +89,6 @@ class Comparison:
 
     Attributes:
         judge: {"name", "version"}.
-        judges: by name, all that have judged the reference.
         figure: the headline.
         reference: the label of the row that the others are compared with.
         warnings: one line each.
@@ -97,7 +96,6 @@ class Comparison:
 
     benchmark: str
     judge: Mapping[str, str]
-    judges: tuple[str, ...]
     figure: str
     reference: str
     rows: tuple[ComparedRow, ...]
@@ -131,28 +129,16 @@ def compare(
         UnknownNameError: there is no such row, or no such judge of the reference.
         ResumeError: the files of a folder are damaged, or not milr's.
     """
-    rows, unfinished = read_rows(folders, with_controls)
-    benchmarks = {row.facts.benchmark: str(row.entries[0].folder) for row in reversed(rows)}
-    if len(benchmarks) > 1:
-        listed = ", ".join(f"{name} ({folder})" for name, folder in benchmarks.items())
-        raise UsageError(f"runs of different benchmarks cannot be compared: {listed}.")
+    rows, unfinished = _read(folders, with_controls)
     reference = _reference(rows, against)
-    chosen = _judge(rows, reference, judge)
-    compared = tuple(_compared(row, reference, chosen) for row in rows)
-    headline = figures_by(reference.by(chosen), reference.results.figures)[0]
-    return Comparison(
-        benchmark=reference.facts.benchmark,
-        judge=chosen,
-        judges=tuple(judge["name"] for judge in reference.facts.judges),
-        figure=headline.name,
-        reference=reference.label,
-        rows=compared,
-        warnings=(
-            *unfinished,
-            *doubts(rows, reference, chosen),
-            *narrow_intervals(chosen["name"], [row.tags for row in compared], headline.weights),
-        ),
-    )
+    return _comparison(rows, unfinished, reference, _judge(rows, reference, judge))
+
+
+def compare_by_all(folders: Sequence[Path], against: str | None = None, with_controls: bool = True) -> list[Comparison]:
+    """The same by each judge of the reference, its own first; arguments and errors as `compare`."""
+    rows, unfinished = _read(folders, with_controls)
+    reference = _reference(rows, against)
+    return [_comparison(rows, unfinished, reference, judge) for judge in reference.facts.judges]
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -189,6 +175,33 @@ def format_comparison_tags(comparison: Comparison) -> str:
     header = ["tag", "row", "prompts", comparison.judge["name"], f"minus {comparison.reference}"]
     found = [tag.difference for compared in comparison.rows for tag in compared.tags.values() if tag.difference]
     return "\n".join([*markdown(header, lines), *(["", _count(len(found), comparison.reference)] if found else [])])
+
+
+def _read(folders: Sequence[Path], with_controls: bool) -> tuple[list[Row], list[str]]:
+    """As `read_rows`, of one benchmark."""
+    rows, unfinished = read_rows(folders, with_controls)
+    benchmarks = {row.facts.benchmark: str(row.entries[0].folder) for row in reversed(rows)}
+    if len(benchmarks) > 1:
+        listed = ", ".join(f"{name} ({folder})" for name, folder in benchmarks.items())
+        raise UsageError(f"runs of different benchmarks cannot be compared: {listed}.")
+    return rows, unfinished
+
+
+def _comparison(rows: Sequence[Row], unfinished: Sequence[str], reference: Row, judge: Mapping[str, str]) -> Comparison:
+    compared = tuple(_compared(row, reference, judge) for row in rows)
+    headline = figures_by(reference.by(judge), reference.results.figures)[0]
+    return Comparison(
+        benchmark=reference.facts.benchmark,
+        judge=judge,
+        figure=headline.name,
+        reference=reference.label,
+        rows=compared,
+        warnings=(
+            *unfinished,
+            *doubts(rows, reference, judge),
+            *narrow_intervals(judge["name"], [row.tags for row in compared], headline.weights),
+        ),
+    )
 
 
 def _reference(rows: Sequence[Row], against: str | None) -> Row:

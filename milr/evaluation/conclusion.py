@@ -9,7 +9,7 @@ from PIL import Image
 
 from milr.errors import ResumeError
 from milr.evaluation.contract import Benchmark
-from milr.evaluation.judgements import every_judgement
+from milr.evaluation.judgements import every_judgement, latest
 from milr.evaluation.judging import Picture
 from milr.evaluation.results import PictureFacts, Results, RunFacts, summarise
 from milr.events import Key
@@ -81,8 +81,8 @@ def conclude(
     spent = {"seconds": sum(line["seconds"] for line in drawn), "cost": costs} if drawn else {}
     every = list(every_judgement(judgements_in))  # failed attempts have cost something, too
     judges = {it["name"]: total_cost(each.cost for each in every if each.judge == it["name"]) for it in facts.judges}
-    latest = {(each.judge, each.id, each.image_index): each for each in every}
-    return summarise(facts, there, latest, benchmark.figures, benchmark.categories, {**spent, "judges": judges})
+    spent |= {"judges": judges}
+    return summarise(facts, there, latest(every), benchmark.figures, benchmark.categories, spent)
 
 
 def _facts(picture: Picture, samples: Mapping[Key, Record] | None) -> PictureFacts:

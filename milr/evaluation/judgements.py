@@ -6,7 +6,7 @@ again, a picture or a judge that has changed is judged again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,12 @@ def read_judgements(folder: Path) -> dict[tuple[str, str, int], Judgement]:
     Raises:
         ResumeError: a line is damaged, or no judgement.
     """
-    return {(each.judge, each.id, each.image_index): each for each in every_judgement(folder)}
+    return latest(every_judgement(folder))
+
+
+def latest(judgements: Iterable[Judgement]) -> dict[tuple[str, str, int], Judgement]:
+    """Those that count, by (judge, prompt id, image index)."""
+    return {(each.judge, each.id, each.image_index): each for each in judgements}
 
 
 def every_judgement(folder: Path) -> Iterator[Judgement]:

@@ -135,20 +135,12 @@ def unsaid_differences(rows: Sequence[Row]) -> list[str]:
     lines = []
     for name, alike in by_name.items():
         traits = [_traits(row.entries[0]) for row in alike]
-        unsaid = [
-            trait
-            for trait in dict.fromkeys(trait for each in traits for trait in each)
-            if _kinds(traits, [trait]) > 1 and not any(_is_in(trait, row.label) for row in alike)
-        ]
+        said = _telling(traits)
+        unsaid = [trait for trait in _names(traits) if _kinds(traits, [trait]) > 1 and trait not in said]
         named = {trait: " and ".join(dict.fromkeys(each.get(trait, "default") for each in traits)) for trait in unsaid}
         if named:
             lines.append(f"rows of {name} also differ in {', '.join(f'{it} ({named[it]})' for it in named)}.")
     return lines
-
-
-def _is_in(trait: str, label: str) -> bool:
-    """Whether a label, as `label_rows` makes it, tells a trait."""
-    return f"({trait} " in label or f", {trait} " in label
 
 
 def _read_entry(folder: Path, run: Path) -> Entry | None:
@@ -212,13 +204,23 @@ def _settings(facts: RunFacts) -> dict[str, Any]:
 def _distinct(entries: Sequence[Entry]) -> list[str]:
     """What tells runs of one name apart, for each of them; their folders where nothing does."""
     traits = [_traits(entry) for entry in entries]
-    shown: list[str] = []
-    for name in dict.fromkeys(name for trait in traits for name in trait):
-        if _kinds(traits, [*shown, name]) > _kinds(traits, shown):
-            shown.append(name)
-    if _kinds(traits, shown) < len(entries):
+    telling = _telling(traits)
+    if not telling and len(entries) > 1:
         return [str(entry.folder) for entry in entries]
-    return [", ".join(f"{name} {trait.get(name, 'default')}" for name in shown) for trait in traits]
+    return [", ".join(f"{name} {trait.get(name, 'default')}" for name in telling) for trait in traits]
+
+
+def _telling(traits: Sequence[Mapping[str, str]]) -> list[str]:
+    """The first traits that together tell all apart; none where no traits do."""
+    telling: list[str] = []
+    for name in _names(traits):
+        if _kinds(traits, [*telling, name]) > _kinds(traits, telling):
+            telling.append(name)
+    return telling if _kinds(traits, telling) == len(traits) else []
+
+
+def _names(traits: Sequence[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(name for each in traits for name in each))
 
 
 def _kinds(traits: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:

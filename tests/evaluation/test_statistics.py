@@ -139,6 +139,16 @@ def test_a_difference_is_called_only_where_an_exact_test_could_call_it(agreeing:
     assert found.verdict == ("better" if chance < 0.05 else "not distinguishable")
 
 
+@pytest.mark.parametrize(("rate", "coverage"), [(0.5, 0.95), (0.9, 0.95), (0.97, 0.83), (0.99, 0.47)])
+def test_how_often_the_interval_of_64_prompts_holds_the_rate(rate: float, coverage: float) -> None:
+    held = 0.0
+    for right in range(65):
+        found = resample(per_prompt([1.0] * right + [0.0] * (64 - right))).tag("colors")
+        chance = math.comb(64, right) * rate**right * (1 - rate) ** (64 - right)
+        held += chance * (found.low <= rate <= found.high)
+    assert held == pytest.approx(coverage, abs=0.02)
+
+
 def test_rows_are_paired_over_the_seeds_that_both_have() -> None:
     ours = {1: per_prompt([1.0, 1.0]), 2: per_prompt([0.0, 0.0])}
     theirs = {2: per_prompt([0.0, 1.0]), 3: per_prompt([9.0, 9.0])}
