@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 PATIENCE = 30.0  # seconds for which another process may hold the file
+LONGEST_PAUSE = 0.02  # seconds until it is tried again
 
 _log = logging.getLogger(__name__)
 
@@ -50,19 +51,23 @@ class ReplyCache:
         The file is opened anew each time, which takes a fraction of a millisecond and is safe in any thread and behind
         any fork.
         """
+        import tenacity
+
         path = self._path
         if path is None:
             return None
+        # While another one opens or closes the file, SQLite refuses at once instead of waiting.
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(sqlite3.OperationalError)
+            & tenacity.retry_if_exception_message(match=".*locked"),
+            stop=tenacity.stop_after_delay(PATIENCE),
+            wait=tenacity.wait_random(0, LONGEST_PAUSE),
+            reraise=True,
+        )
         try:
             file = Path(path).expanduser()
             file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection, connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS replies "
-                    "(key TEXT PRIMARY KEY, reply TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER)"
-                )
-                return do(connection)
+            return attempts(_transaction, file, do)
         except (sqlite3.Error, OSError, RuntimeError, ValueError) as error:
             self._give_up(error)
             return None
@@ -72,6 +77,16 @@ class ReplyCache:
             if self._path is not None:
                 _log.warning("reward 'judge' keeps no replies: %s cannot be used (%s)", self._path, error)
             self._path = None
+
+
+def _transaction(file: Path, do: Callable[[sqlite3.Connection], T]) -> T:
+    with closing(sqlite3.connect(file, timeout=PATIENCE)) as connection, connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS replies "
+            "(key TEXT PRIMARY KEY, reply TEXT NOT NULL, input_tokens INTEGER, output_tokens INTEGER)"
+        )
+        return do(connection)
 
 
 def default_path() -> str:

@@ -134,8 +134,9 @@ def test_reading_does_not_wait_for_a_writer(tmp_path: Path, monkeypatch: pytest.
     holder.close()
 
 
-def test_many_threads_write_at_once(tmp_path: Path) -> None:
-    cache = ReplyCache(tmp_path / "judge.sqlite")
+@pytest.mark.parametrize("file", range(10))  # the first to come makes it, and the others must wait
+def test_many_threads_write_at_once(tmp_path: Path, file: int) -> None:
+    cache = ReplyCache(tmp_path / f"{file}.sqlite")
     together = threading.Barrier(8)
 
     def work(item: int) -> None:
